@@ -1,0 +1,1 @@
+//! Typed client of the maintenance REST API of Atlassian Bitbucket Server and Data Center.

@@ -1,0 +1,1 @@
+//! The diy-backup command and its configuration file.

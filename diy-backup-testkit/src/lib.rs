@@ -1,0 +1,1 @@
+//! What strategy authors of diy-backup test with: a Bitbucket simulator, private servers, contract suites.

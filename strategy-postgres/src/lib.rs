@@ -1,0 +1,1 @@
+//! Database strategy of diy-backup for PostgreSQL.

@@ -1,0 +1,1 @@
+//! Archive strategy of diy-backup that keeps each backup as one checksummed tar file.

@@ -1,0 +1,3 @@
+//! Set-up, demo, tests and packaging of the workspace.
+
+fn main() {}
