@@ -1,0 +1,146 @@
+//! How a run is told to stop.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Why a run was told to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// The user or the system asked: the name of the signal.
+    Signal(&'static str),
+    /// Somebody cancelled the backup in Bitbucket's maintenance page, or unlocked the instance.
+    CancelledInBitbucket,
+    /// The instance was locked for as long as `max-locked` allows.
+    LockedTooLong(Duration),
+    /// The program that embeds this crate asked.
+    Requested,
+}
+
+impl fmt::Display for CancelReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(name) => write!(f, "cancelled by {name}"),
+            Self::CancelledInBitbucket => f.write_str("the backup was cancelled in Bitbucket"),
+            Self::LockedTooLong(limit) => {
+                write!(
+                    f,
+                    "the instance was locked for longer than max-locked allows ({})",
+                    humantime::format_duration(*limit)
+                )
+            }
+            Self::Requested => f.write_str("cancelled"),
+        }
+    }
+}
+
+/// The two levers of a run: cancel it in order, or kill the child processes it waits for.
+///
+/// Clones share both levers. Cancelling ends the work, then the run cleans up after itself: it cancels the task in
+/// Bitbucket, unlocks and aborts its sessions. Killing ends the child processes of that clean-up too.
+#[derive(Debug, Clone)]
+pub struct Control {
+    cancel: CancellationToken,
+    kill: CancellationToken,
+    reason: Arc<OnceLock<CancelReason>>,
+    run_marker: Arc<OnceLock<String>>,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Control {
+    /// Levers that nobody has pulled.
+    pub fn new() -> Self {
+        let kill = CancellationToken::new();
+        Self {
+            cancel: kill.child_token(),
+            kill,
+            reason: Arc::default(),
+            run_marker: Arc::default(),
+        }
+    }
+
+    /// Cancels the run. The first reason counts.
+    pub fn cancel(&self, reason: CancelReason) {
+        let _ = self.reason.set(reason);
+        self.cancel.cancel();
+    }
+
+    /// Cancels the run and kills every child process at once, those of the clean-up too.
+    pub fn kill_children(&self) {
+        let _ = self.reason.set(CancelReason::Requested);
+        self.kill.cancel();
+    }
+
+    /// Levers for cleaning up after a cancelled run: they are not cancelled, and killing still reaches them.
+    #[must_use]
+    pub fn for_cleanup(&self) -> Self {
+        Self {
+            cancel: self.kill.child_token(),
+            kill: self.kill.clone(),
+            reason: Arc::default(),
+            run_marker: self.run_marker.clone(),
+        }
+    }
+
+    /// Waits until the run is cancelled; for ever if it never is.
+    pub async fn cancelled(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    /// Whether the run has been cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
+    /// Why the run was cancelled, once it was.
+    pub fn reason(&self) -> Option<&CancelReason> {
+        self.reason.get()
+    }
+
+    /// An error of kind [`Cancelled`](ErrorKind::Cancelled) if the run has been cancelled: for loops that do work
+    /// of their own.
+    pub fn ensure_running(&self) -> Result<()> {
+        if self.is_cancelled() {
+            Err(self.error())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Runs `work` until it is done or the run is cancelled, whichever comes first; `work` is dropped then.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            () = self.cancelled() => Err(self.error()),
+            result = work => result,
+        }
+    }
+
+    /// Names the run in the environment of its child processes.
+    pub(crate) fn mark_children(&self, run: &str) {
+        let _ = self.run_marker.set(run.to_owned());
+    }
+
+    pub(crate) fn run_marker(&self) -> Option<&str> {
+        self.run_marker.get().map(String::as_str)
+    }
+
+    pub(crate) fn killed(&self) -> impl Future<Output = ()> + '_ {
+        self.kill.cancelled()
+    }
+
+    pub(crate) fn error(&self) -> Error {
+        let reason = self.reason().unwrap_or(&CancelReason::Requested);
+        Error::new(ErrorKind::Cancelled, reason.to_string())
+    }
+}

@@ -1,0 +1,60 @@
+//! Files that are there wholly or not at all, also after a power cut.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::error::{Result, ResultExt};
+use crate::platform;
+
+/// Replaces the file at `path`: written beside it, synced, renamed, and the rename synced. Only its owner may read it.
+///
+/// # Errors
+/// [`ErrorKind::Io`](crate::ErrorKind::Io) or [`Space`](crate::ErrorKind::Space); the file is as it was.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    replace(path, content).io_context(|| format!("cannot write {}", path.display()))
+}
+
+fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+    name.push(".tmp");
+    let temporary = directory.join(name);
+    // Left by a run that died while it wrote.
+    crate::staging::remove_file_if_there(&temporary)?;
+    let written = write_synced(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if let Err(error) = written {
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    platform::sync_directory(directory)
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = platform::create_private_file(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Removes the file at `path` and makes that durable; that there is none is no error.
+///
+/// # Errors
+/// [`ErrorKind::Io`](crate::ErrorKind::Io).
+pub fn remove(path: &Path) -> Result<()> {
+    crate::staging::remove_file_if_there(path)
+        .and_then(|()| platform::sync_directory(path.parent().unwrap_or(Path::new("/"))))
+        .io_context(|| format!("cannot remove {}", path.display()))
+}
+
+/// Makes the names in a folder durable: call it after creating or renaming something in it.
+///
+/// # Errors
+/// [`ErrorKind::Io`](crate::ErrorKind::Io).
+pub fn sync_directory(path: &Path) -> Result<()> {
+    platform::sync_directory(path)
+        .io_context(|| format!("cannot sync the folder {}", path.display()))
+}

@@ -1,0 +1,133 @@
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
+
+/// Puts the child into a process group of its own, so that signals to ours do not reach it and ours reach its children.
+pub(crate) fn own_process_group(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// The signal that ended a process.
+pub(crate) fn signal_of(status: ExitStatus) -> Option<i32> {
+    status.signal()
+}
+
+/// The process group of a child; killed when dropped, unless disarmed.
+#[derive(Debug)]
+pub(crate) struct ProcessGroup {
+    leader: Option<Pid>,
+}
+
+impl ProcessGroup {
+    /// The group that `child` leads; `None` when it has been waited for already.
+    pub(crate) fn of(child: &Child) -> Option<Self> {
+        let pid = i32::try_from(child.id()?).ok()?;
+        Some(Self {
+            leader: Some(Pid::from_raw(pid)?),
+        })
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Says that the group has ended by itself: its number may belong to somebody else soon.
+    pub(crate) fn disarm(&mut self) {
+        self.leader = None;
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.leader {
+            // The one way to fail is that nobody is left, which is what is wanted.
+            let _ = kill_process_group(leader, signal);
+        }
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The permission bits of a file that others than its owner have.
+pub(crate) fn others_permissions(metadata: &Metadata) -> u32 {
+    metadata.mode() & 0o077
+}
+
+/// The device a file is on: two paths with the same number share their free space.
+pub(crate) fn device_of(metadata: &Metadata) -> u64 {
+    metadata.dev()
+}
+
+/// Opens a new file for writing that is its owner's alone from its creation; fails if there is one.
+pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Opens a file for reading and writing, making it its owner's alone if it is not there yet.
+pub(crate) fn open_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Makes a folder and its missing parents, its owner's alone from their creation.
+pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+/// Takes the permissions of others away from a folder that was there before us.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    let metadata = std::fs::metadata(path)?;
+    if others_permissions(&metadata) == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(
+        path,
+        std::fs::Permissions::from_mode(metadata.mode() & 0o700),
+    )
+}
+
+/// Makes what was written into a folder (new names, renames) durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Free bytes for us, and free inodes where the file system counts them, at `path`.
+pub(crate) fn free_space(path: &Path) -> io::Result<(u64, Option<u64>)> {
+    let stat = rustix::fs::statvfs(path)?;
+    let inodes = (stat.f_files > 0).then_some(stat.f_favail);
+    Ok((stat.f_bavail.saturating_mul(stat.f_frsize), inodes))
+}
+
+/// The allocated size of a file in bytes: a sparse file takes less than its length.
+pub(crate) fn allocated_bytes(metadata: &Metadata) -> u64 {
+    metadata.blocks().saturating_mul(512)
+}
+
+/// Whether the two are the same file or folder.
+pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}

@@ -1,0 +1,27 @@
+//! The traits that strategy crates implement.
+//!
+//! A backup has up to four parts: the home directory, the database, the search index and the archive. Each is the
+//! work of a *strategy*, chosen by its name in the configuration. Home and database give a [`Session`] per backup,
+//! which pins the state of one instant in [`capture`](Session::capture) and copies it out in
+//! [`complete`](Session::complete): see there for what must be true when.
+
+mod archive;
+mod artifact;
+mod context;
+mod database;
+mod home;
+mod restore;
+mod search;
+mod session;
+
+pub use archive::{
+    ArchiveStrategy, BackupEntry, Damage, Destinations, Origin, PruneOutcome, PrunePlan,
+    StoredArchive, Verdict,
+};
+pub use artifact::{Artifact, ArtifactKind, Leftover};
+pub use context::{BackupContext, CheckContext, Purpose, RestoreContext};
+pub use database::{DatabaseLocation, DbStrategy};
+pub use home::{HomeStrategy, Pinning};
+pub use restore::{Committed, Restore, RestoreSession, RestoreSource};
+pub use search::{ElasticsearchStrategy, Requirement, SearchSession};
+pub use session::Session;

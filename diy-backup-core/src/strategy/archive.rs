@@ -1,0 +1,338 @@
+use std::fmt::Debug;
+use std::path::{Component, Path, PathBuf};
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::config::RetentionSettings;
+use crate::error::Result;
+use crate::findings::Findings;
+use crate::id::BackupId;
+use crate::manifest::Manifest;
+use crate::staging;
+use crate::strategy::{BackupContext, CheckContext, Leftover, RestoreContext, RestoreSource};
+
+/// How finished backups are kept: stored, listed, read back, checked and deleted.
+#[async_trait]
+pub trait ArchiveStrategy: Debug + Send + Sync + 'static {
+    /// The name that the configuration chooses it by.
+    fn name(&self) -> &str;
+
+    /// The folder that backups are kept in, where it is one on this machine.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Finds everything that can be known to fail. `staged` is what the other parts expect to hold: the archive's
+    /// size follows from it. Changes nothing.
+    ///
+    /// # Errors
+    /// When the check itself could not be done; what it finds wrong is a finding.
+    async fn check(&self, cx: &CheckContext, staged: &Findings) -> Result<Findings>;
+
+    /// Keeps what lies in the staging folder as the backup that `manifest` describes. The backup shows in
+    /// [`list`](Self::list) as the very last step, when all of it is durable; before that, and after an error, never.
+    ///
+    /// # Errors
+    /// Any. The backup fails; earlier ones are as they were.
+    async fn store(&self, cx: &BackupContext, manifest: &Manifest) -> Result<StoredArchive>;
+
+    /// All good backups of this instance, oldest first. Reads names and manifests alone, not the content.
+    ///
+    /// # Errors
+    /// When they cannot be listed. One backup that cannot be read is an entry with
+    /// [`BackupEntry::problem`], not an error.
+    async fn list(&self) -> Result<Vec<BackupEntry>>;
+
+    /// Reads a backup, checks every byte of it and unpacks it to `destinations`, none of which is the final target.
+    ///
+    /// # Errors
+    /// [`Damaged`](crate::ErrorKind::Damaged) when it is not what its manifest says, or would write outside of
+    /// `destinations`. What was unpacked by then is the caller's to remove.
+    async fn fetch(
+        &self,
+        cx: &RestoreContext,
+        entry: &BackupEntry,
+        destinations: &Destinations,
+    ) -> Result<RestoreSource>;
+
+    /// Reads a backup and checks every byte of it: the same verdict that [`fetch`](Self::fetch) would give.
+    ///
+    /// # Errors
+    /// When it cannot be read at all for reasons that say nothing about it; damage is a [`Verdict`].
+    async fn verify(&self, cx: &RestoreContext, entry: &BackupEntry) -> Result<Verdict>;
+
+    /// Deletes a backup: first so that it is no longer listed, then the rest.
+    ///
+    /// # Errors
+    /// When something of it is still there.
+    async fn delete(&self, entry: &BackupEntry) -> Result<()>;
+
+    /// Which backups go under `policy`. Changes nothing.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    async fn plan_prune(&self, policy: &RetentionSettings) -> Result<PrunePlan> {
+        Ok(crate::retention::plan(self.list().await?, policy))
+    }
+
+    /// Deletes what `plan` says.
+    ///
+    /// # Errors
+    /// The first that occurs; the rest of the plan is tried all the same.
+    async fn apply_prune(&self, plan: &PrunePlan) -> Result<PruneOutcome> {
+        let mut outcome = PruneOutcome::default();
+        let mut first_error = None;
+        for entry in &plan.delete {
+            match self.delete(entry).await {
+                Ok(()) => outcome.deleted.push(entry.id.clone()),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(outcome), Err)
+    }
+
+    /// Removes what a run that died left. Called again if it fails, and also for what is gone already.
+    ///
+    /// # Errors
+    /// When it is still there.
+    async fn discard(&self, leftover: &Leftover) -> Result<()>;
+}
+
+/// One backup, as [`ArchiveStrategy::list`] shows it.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct BackupEntry {
+    /// Its ID.
+    #[serde(rename = "backup_id")]
+    pub id: BackupId,
+    /// Where it is: a path, or the ID of a snapshot.
+    pub location: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Who made it.
+    pub origin: Origin,
+    /// What it says about itself; none for a backup made by the shell scripts.
+    #[serde(skip)]
+    pub manifest: Option<Manifest>,
+    /// Why it cannot be restored, as far as can be seen without reading it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl BackupEntry {
+    /// A backup made by this program, as its manifest describes it.
+    pub fn ours(location: impl Into<String>, bytes: u64, manifest: Manifest) -> Self {
+        Self {
+            id: manifest.backup_id.clone(),
+            location: location.into(),
+            bytes,
+            origin: Origin::DiyBackup,
+            manifest: Some(manifest),
+            problem: None,
+        }
+    }
+
+    /// A backup without a manifest, as the shell scripts make them.
+    pub fn from_scripts(id: BackupId, location: impl Into<String>, bytes: u64) -> Self {
+        Self {
+            id,
+            location: location.into(),
+            bytes,
+            origin: Origin::ShellScripts,
+            manifest: None,
+            problem: None,
+        }
+    }
+
+    /// Says why the backup cannot be restored.
+    #[must_use]
+    pub fn with_problem(mut self, problem: impl Into<String>) -> Self {
+        self.problem = Some(problem.into());
+        self
+    }
+
+    /// Whether nothing that can be seen without reading it speaks against a restore.
+    pub fn is_good(&self) -> bool {
+        self.problem.is_none()
+    }
+}
+
+/// Who made a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Origin {
+    /// This program: there is a manifest with checksums.
+    DiyBackup,
+    /// The shell scripts: there is neither.
+    ShellScripts,
+}
+
+/// A backup that has just been stored.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct StoredArchive {
+    /// Where it is.
+    pub location: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+impl StoredArchive {
+    /// A backup at `location`, of `bytes`.
+    pub fn new(location: impl Into<String>, bytes: u64) -> Self {
+        Self {
+            location: location.into(),
+            bytes,
+        }
+    }
+}
+
+/// What reading a whole backup has shown.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// Files that were read and compared.
+    pub files: u64,
+    /// Bytes of content that were read and compared.
+    pub content_bytes: u64,
+    /// What is wrong; empty when a restore would work.
+    pub damage: Vec<Damage>,
+    /// Whether there were checksums to compare with. A backup made by the shell scripts has none.
+    pub has_checksums: bool,
+}
+
+impl Verdict {
+    /// Whether a restore would work.
+    pub fn is_good(&self) -> bool {
+        self.damage.is_empty()
+    }
+}
+
+/// One thing that is wrong with a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The file inside the backup that it touches, where that is known.
+    pub path: Option<String>,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Damage {
+    /// Something wrong with the backup as a whole.
+    pub fn whole(problem: impl Into<String>) -> Self {
+        Self {
+            path: None,
+            problem: problem.into(),
+        }
+    }
+
+    /// Something wrong with one file inside.
+    pub fn file(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            path: Some(path.into()),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Which backups go, and which stay.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct PrunePlan {
+    /// To be deleted, oldest first.
+    pub delete: Vec<BackupEntry>,
+    /// To be kept, oldest first.
+    pub keep: Vec<BackupEntry>,
+}
+
+/// What a prune has done.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct PruneOutcome {
+    /// The backups that are gone.
+    pub deleted: Vec<BackupId>,
+}
+
+/// Where the parts of a backup are unpacked to. None of these folders exists yet.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Destinations {
+    /// For the dump of the database.
+    pub database: PathBuf,
+    /// For the home directory; without it, that part is read and checked, but not written.
+    pub home: Option<PathBuf>,
+    /// For the data stores, in the order of the configuration.
+    pub data_stores: Vec<DataStoreDestination>,
+}
+
+/// Where one data store is unpacked to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DataStoreDestination {
+    /// The last part of the data store's own path: the shell scripts name its folder by it, not by its number.
+    pub name: std::ffi::OsString,
+    /// Where it goes.
+    pub path: PathBuf,
+}
+
+impl Destinations {
+    /// The database goes to `database`, and nothing else is written.
+    pub fn new(database: impl Into<PathBuf>) -> Self {
+        Self {
+            database: database.into(),
+            home: None,
+            data_stores: Vec::new(),
+        }
+    }
+
+    /// Writes the home directory to `path`.
+    #[must_use]
+    pub fn with_home(mut self, path: impl Into<PathBuf>) -> Self {
+        self.home = Some(path.into());
+        self
+    }
+
+    /// Writes the next data store, whose own path is `data_store`, to `path`.
+    #[must_use]
+    pub fn with_data_store(mut self, data_store: &Path, path: impl Into<PathBuf>) -> Self {
+        let name = data_store
+            .file_name()
+            .unwrap_or(data_store.as_os_str())
+            .to_owned();
+        self.data_stores.push(DataStoreDestination {
+            name,
+            path: path.into(),
+        });
+        self
+    }
+
+    /// Which part the entry `path` of an archive belongs to, and where it goes: the root of that part and the path
+    /// below it. `None` for what no part wants.
+    ///
+    /// `path` must have been found harmless: relative, without `..`.
+    pub fn route(&self, path: &Path) -> Option<(&Path, PathBuf)> {
+        let mut parts = path.components().filter(|part| *part != Component::CurDir);
+        let first = parts.next()?.as_os_str();
+        let root = if first == staging::DATABASE {
+            self.database.as_path()
+        } else if first == staging::HOME {
+            self.home.as_deref()?
+        } else if first == staging::DATA_STORES {
+            self.data_store(parts.next()?.as_os_str())?
+        } else {
+            return None;
+        };
+        Some((root, parts.collect()))
+    }
+
+    fn data_store(&self, folder: &std::ffi::OsStr) -> Option<&Path> {
+        let by_number = folder.to_str().and_then(|text| text.parse::<usize>().ok());
+        let named = self.data_stores.iter().find(|store| store.name == folder);
+        let numbered = by_number.and_then(|number| self.data_stores.get(number));
+        // Our own archives name data stores by number; those of the shell scripts by the folder's own name.
+        numbered.or(named).map(|store| store.path.as_path())
+    }
+}

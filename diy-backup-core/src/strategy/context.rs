@@ -1,0 +1,327 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Downtime, InstanceKind};
+use crate::control::Control;
+use crate::error::Result;
+use crate::event::{Events, Silent};
+use crate::id::BackupId;
+use crate::journal::{Journal, JournalRecord, Operation};
+use crate::manifest::{Manifest, PartName};
+use crate::staging::Staging;
+use crate::strategy::{Artifact, DatabaseLocation, Leftover};
+
+/// What a check is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// A backup is about to be taken.
+    Backup,
+    /// Everything is to be looked at, also what a restore would need.
+    Everything,
+}
+
+/// What a check knows of the run it is for.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CheckContext {
+    /// What the check is for.
+    pub purpose: Purpose,
+    /// The staging folder; it need not exist.
+    pub staging: Staging,
+    /// What kind of instance it is.
+    pub kind: InstanceKind,
+    /// Whether people are kept out during the capture.
+    pub downtime: Downtime,
+    /// Where the database's files are.
+    pub database: DatabaseLocation,
+    /// How the check is told to stop.
+    pub control: Control,
+}
+
+impl CheckContext {
+    /// A check before a backup of a Bitbucket with an external database.
+    pub fn new(staging: Staging) -> Self {
+        Self {
+            purpose: Purpose::Backup,
+            staging,
+            kind: InstanceKind::Bitbucket,
+            downtime: Downtime::Locked,
+            database: DatabaseLocation::External,
+            control: Control::new(),
+        }
+    }
+}
+
+/// What a strategy knows of the backup it takes part in. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct BackupContext {
+    inner: Arc<BackupInner>,
+}
+
+#[derive(Debug, Clone)]
+struct BackupInner {
+    id: BackupId,
+    staging: Staging,
+    kind: InstanceKind,
+    downtime: Downtime,
+    database: DatabaseLocation,
+    control: Control,
+    events: Events,
+    journal: Journal,
+}
+
+impl BackupContext {
+    /// The context of a locked backup of a Bitbucket with an external database, whose journal is kept in memory.
+    /// The core makes its own; this is for the tests of strategies.
+    pub fn new(id: BackupId, staging: Staging) -> Self {
+        let journal = Journal::in_memory(JournalRecord::new(Operation::Backup, id.clone(), None));
+        Self {
+            inner: Arc::new(BackupInner {
+                id,
+                staging,
+                kind: InstanceKind::Bitbucket,
+                downtime: Downtime::Locked,
+                database: DatabaseLocation::External,
+                control: Control::new(),
+                events: Events::new(Arc::new(Silent)),
+                journal,
+            }),
+        }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut BackupInner)) -> Self {
+        change(Arc::make_mut(&mut self.inner));
+        self
+    }
+
+    /// The same with another database location.
+    #[must_use]
+    pub fn with_database(self, database: DatabaseLocation) -> Self {
+        self.change(|inner| inner.database = database)
+    }
+
+    /// The same with other levers.
+    #[must_use]
+    pub fn with_control(self, control: Control) -> Self {
+        self.change(|inner| inner.control = control)
+    }
+
+    /// The same with events that lead elsewhere.
+    #[must_use]
+    pub fn with_events(self, events: Events) -> Self {
+        self.change(|inner| inner.events = events)
+    }
+
+    /// The same for an instance of another kind.
+    #[must_use]
+    pub fn with_kind(self, kind: InstanceKind) -> Self {
+        self.change(|inner| inner.kind = kind)
+    }
+
+    pub(crate) fn with_downtime(self, downtime: Downtime) -> Self {
+        self.change(|inner| inner.downtime = downtime)
+    }
+
+    pub(crate) fn with_journal(self, journal: Journal) -> Self {
+        self.change(|inner| inner.journal = journal)
+    }
+
+    /// The backup that is taken.
+    pub fn id(&self) -> &BackupId {
+        &self.inner.id
+    }
+
+    /// The staging folder.
+    pub fn staging(&self) -> &Staging {
+        &self.inner.staging
+    }
+
+    /// What kind of instance it is.
+    pub fn kind(&self) -> InstanceKind {
+        self.inner.kind
+    }
+
+    /// Whether people are kept out during the capture.
+    pub fn downtime(&self) -> Downtime {
+        self.inner.downtime
+    }
+
+    /// Where the database's files are.
+    pub fn database(&self) -> DatabaseLocation {
+        self.inner.database
+    }
+
+    /// How the run is told to stop.
+    pub fn control(&self) -> &Control {
+        &self.inner.control
+    }
+
+    /// Where messages, warnings and progress go.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.inner.journal
+    }
+
+    /// Records durably that something is about to be made that has to be removed if the run dies. Costs an fsync:
+    /// not within the lock window.
+    ///
+    /// # Errors
+    /// When the journal cannot be written; then do not make it.
+    pub fn record_leftover(&self, leftover: Leftover) -> Result<()> {
+        self.inner.journal.add_leftover(leftover)
+    }
+
+    /// Records that it is gone, or that it belongs to a finished backup.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn forget_leftover(&self, leftover: &Leftover) -> Result<()> {
+        self.inner.journal.remove_leftover(leftover)
+    }
+}
+
+/// What a strategy knows of the restore it takes part in. Clones are cheap.
+#[derive(Debug, Clone)]
+pub struct RestoreContext {
+    inner: Arc<RestoreInner>,
+}
+
+#[derive(Debug, Clone)]
+struct RestoreInner {
+    id: BackupId,
+    manifest: Option<Manifest>,
+    part: Option<PartName>,
+    kind: InstanceKind,
+    database: DatabaseLocation,
+    work: PathBuf,
+    control: Control,
+    events: Events,
+    journal: Journal,
+}
+
+impl RestoreContext {
+    /// The context of a restore of `id` that may keep temporary files in the folder `work`, with a journal in
+    /// memory. The core makes its own; this is for the tests of strategies.
+    pub fn new(id: BackupId, work: impl Into<PathBuf>) -> Self {
+        let journal = Journal::in_memory(JournalRecord::new(Operation::Restore, id.clone(), None));
+        Self {
+            inner: Arc::new(RestoreInner {
+                id,
+                manifest: None,
+                part: None,
+                kind: InstanceKind::Bitbucket,
+                database: DatabaseLocation::External,
+                work: work.into(),
+                control: Control::new(),
+                events: Events::new(Arc::new(Silent)),
+                journal,
+            }),
+        }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut RestoreInner)) -> Self {
+        change(Arc::make_mut(&mut self.inner));
+        self
+    }
+
+    /// The same with what the backup says about itself.
+    #[must_use]
+    pub fn with_manifest(self, manifest: Manifest) -> Self {
+        self.change(|inner| inner.manifest = Some(manifest))
+    }
+
+    /// The same for the part with this role.
+    #[must_use]
+    pub fn for_part(self, part: PartName) -> Self {
+        self.change(|inner| inner.part = Some(part))
+    }
+
+    /// The same with other levers.
+    #[must_use]
+    pub fn with_control(self, control: Control) -> Self {
+        self.change(|inner| inner.control = control)
+    }
+
+    /// The same with events that lead elsewhere.
+    #[must_use]
+    pub fn with_events(self, events: Events) -> Self {
+        self.change(|inner| inner.events = events)
+    }
+
+    /// The same with another database location.
+    #[must_use]
+    pub fn with_database(self, database: DatabaseLocation) -> Self {
+        self.change(|inner| inner.database = database)
+    }
+
+    /// The same for an instance of another kind.
+    #[must_use]
+    pub fn with_kind(self, kind: InstanceKind) -> Self {
+        self.change(|inner| inner.kind = kind)
+    }
+
+    pub(crate) fn with_journal(self, journal: Journal) -> Self {
+        self.change(|inner| inner.journal = journal)
+    }
+
+    /// The backup that is restored.
+    pub fn id(&self) -> &BackupId {
+        &self.inner.id
+    }
+
+    /// What the backup says about itself; none for one made by the shell scripts.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.inner.manifest.as_ref()
+    }
+
+    /// What the backup has of this strategy's part; none without a manifest.
+    pub fn artifact(&self) -> Option<&Artifact> {
+        let record = self.inner.manifest.as_ref()?.part(self.inner.part?)?;
+        Some(&record.artifact)
+    }
+
+    /// What kind of instance it is.
+    pub fn kind(&self) -> InstanceKind {
+        self.inner.kind
+    }
+
+    /// Where the database's files are.
+    pub fn database(&self) -> DatabaseLocation {
+        self.inner.database
+    }
+
+    /// A private folder for temporary files, which the core removes in the end.
+    pub fn work(&self) -> &Path {
+        &self.inner.work
+    }
+
+    /// How the run is told to stop.
+    pub fn control(&self) -> &Control {
+        &self.inner.control
+    }
+
+    /// Where messages, warnings and progress go.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
+    /// Records durably that something is about to be made that has to be removed if the run dies.
+    ///
+    /// # Errors
+    /// When the journal cannot be written; then do not make it.
+    pub fn record_leftover(&self, leftover: Leftover) -> Result<()> {
+        self.inner.journal.add_leftover(leftover)
+    }
+
+    /// Records that it is gone, or that it has become what was asked for.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub fn forget_leftover(&self, leftover: &Leftover) -> Result<()> {
+        self.inner.journal.remove_leftover(leftover)
+    }
+}

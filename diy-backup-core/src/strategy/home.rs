@@ -1,0 +1,65 @@
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::findings::Findings;
+use crate::strategy::{BackupContext, CheckContext, Leftover, Restore, Session};
+
+/// How the home directory and the data stores of an instance are backed up and restored.
+#[async_trait]
+pub trait HomeStrategy: Debug + Send + Sync + 'static {
+    /// The name that the configuration chooses it by.
+    fn name(&self) -> &str;
+
+    /// How the state of one instant is held; only [`Pinning::Atomic`] allows backups without downtime.
+    fn pinning(&self) -> Pinning {
+        Pinning::None
+    }
+
+    /// The home directory, where it is one on this machine. The core keeps staging, state and archives out of it.
+    fn home(&self) -> Option<&Path>;
+
+    /// The data stores, in the order of their numbers in the staging folder.
+    fn data_stores(&self) -> &[PathBuf] {
+        &[]
+    }
+
+    /// Finds everything that can be known to fail. Changes nothing.
+    ///
+    /// # Errors
+    /// When the check itself could not be done; what it finds wrong is a finding.
+    async fn check(&self, cx: &CheckContext) -> Result<Findings>;
+
+    /// Copies what it can while people work, so that `capture` has as little left to do as there can be. What an
+    /// earlier run has left in the staging folder for the home may be built upon.
+    ///
+    /// # Errors
+    /// Any: the backup fails before anything is locked.
+    async fn prepare(&self, cx: &BackupContext) -> Result<Box<dyn Session>>;
+
+    /// The way back, for strategies that have one.
+    fn restore(&self) -> Option<&dyn Restore> {
+        None
+    }
+
+    /// Removes what a run that died left outside the staging folder. Called again if it fails, and also for what is gone already.
+    ///
+    /// # Errors
+    /// When it is still there.
+    async fn discard(&self, leftover: &Leftover) -> Result<()> {
+        let _ = leftover;
+        Ok(())
+    }
+}
+
+/// How a home strategy holds the state of one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pinning {
+    /// It copies file by file: nothing may write meanwhile.
+    None,
+    /// It takes a snapshot of all blocks at one instant, also while things are written.
+    Atomic,
+}
