@@ -71,3 +71,7 @@ pub use model::{
 };
 pub use retry::RetryPolicy;
 pub use token::{CancelToken, UnlockToken};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,21 +25,17 @@ pub(crate) fn config(scheme: Scheme, ca_file: Option<&Path>) -> Result<ClientCon
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| invalid("the TLS versions are unusable", &error))?;
-    let mut config = match platform_verifier(&extra, provider) {
-        Ok(verifier) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
+    let mut config = match scheme {
+        // Not worth reading the platform's certificates for.
+        Scheme::Plain => builder
+            .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth(),
-        // A machine without any trusted certificate, such as a small container: the CA file alone must do.
-        Err(error) => {
-            if scheme == Scheme::Tls && extra.is_empty() {
-                return Err(invalid(
-                    "this machine has no trusted certificates and no CA file is given",
-                    &error,
-                ));
-            }
+        Scheme::Tls => {
+            let verifier = verifier(extra, provider)
+                .map_err(|error| invalid("no certificate authority is trusted", &error))?;
             builder
-                .with_root_certificates(store(extra)?)
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
                 .with_no_client_auth()
         }
     };
@@ -47,26 +43,16 @@ pub(crate) fn config(scheme: Scheme, ca_file: Option<&Path>) -> Result<ClientCon
     Ok(config)
 }
 
-#[cfg(any(unix, windows))]
-fn platform_verifier(
-    extra: &[CertificateDer<'static>],
+/// Fails on a machine without any trusted certificate, such as a small container, unless there are extra ones.
+fn verifier(
+    extra: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 ) -> Result<Verifier, rustls::Error> {
     if extra.is_empty() {
         Verifier::new(provider)
     } else {
-        Verifier::new_with_extra_roots(extra.iter().cloned(), provider)
+        Verifier::new_with_extra_roots(extra, provider)
     }
-}
-
-fn store(certificates: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Error> {
-    let mut store = RootCertStore::empty();
-    for certificate in certificates {
-        store
-            .add(certificate)
-            .map_err(|error| invalid("the CA file has an unusable certificate", &error))?;
-    }
-    Ok(store)
 }
 
 fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
@@ -82,8 +68,15 @@ fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
             format!("the CA file {shown} has no certificate in it"),
         ));
     }
-    // Said here, with the file's name, and not by whatever refuses the first connection.
-    store(certificates.clone())?;
+    let mut store = RootCertStore::empty();
+    for certificate in &certificates {
+        store.add(certificate.clone()).map_err(|error| {
+            invalid(
+                format!("the CA file {shown} has an unusable certificate"),
+                &error,
+            )
+        })?;
+    }
     Ok(certificates)
 }
 

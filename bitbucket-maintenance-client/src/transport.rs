@@ -1,11 +1,11 @@
 //! One request over the wire and its bounded answer.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{error::Error as _, io};
 
 use percent_encoding::percent_decode_str;
 use reqwest::header::{self, HeaderMap, HeaderValue};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::call::{Call, Login};
@@ -81,12 +81,9 @@ impl<'a> Request<'a> {
             headers.insert(XSRF_TOKEN, HeaderValue::from_static("no-check"));
         }
         if let Some(token) = self.maintenance_token {
-            let mut value = HeaderValue::from_str(token.expose()).map_err(|_| {
-                let kind = ErrorKind::InvalidConfiguration;
-                Error::new(self.call, kind, Outcome::NotDone)
-                    .with_detail("the unlock token has characters no token has")
+            let value = secret_header(token.expose()).ok_or_else(|| {
+                unusable(self.call, "the unlock token has characters no token has")
             })?;
-            value.set_sensitive(true);
             headers.insert(MAINTENANCE_TOKEN, value);
         }
         Ok(headers)
@@ -101,15 +98,12 @@ pub(crate) async fn send(settings: &Settings, request: &Request<'_>) -> Result<R
         .http
         .request(call.method(), request.url(&settings.base))
         .headers(request.headers()?);
-    if let (Login::Basic, Some(credentials)) = (call.login(), &settings.credentials) {
+    if let Some(credentials) = &settings.credentials {
         let encoded = credentials.encoded();
         redactor.add(credentials.password().expose_secret());
         redactor.add(encoded.expose_secret());
-        // Base64 has no character a header could refuse.
-        if let Ok(mut value) = HeaderValue::from_str(&format!("Basic {}", encoded.expose_secret()))
-        {
-            value.set_sensitive(true);
-            outgoing = outgoing.header(header::AUTHORIZATION, value);
+        if call.login() == Login::Basic {
+            outgoing = outgoing.header(header::AUTHORIZATION, basic(call, &encoded)?);
         }
     }
     if call.method() == reqwest::Method::POST {
@@ -134,6 +128,23 @@ pub(crate) async fn send(settings: &Settings, request: &Request<'_>) -> Result<R
         body,
         redactor,
     })
+}
+
+fn basic(call: Call, encoded: &SecretString) -> Result<HeaderValue, Error> {
+    let text = SecretString::from(format!("Basic {}", encoded.expose_secret()));
+    secret_header(text.expose_secret())
+        .ok_or_else(|| unusable(call, "the credentials cannot be sent in a header"))
+}
+
+/// A header value that its own `Debug` does not show.
+fn secret_header(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn unusable(call: Call, detail: &str) -> Error {
+    Error::new(call, ErrorKind::InvalidConfiguration, Outcome::NotDone).with_detail(detail)
 }
 
 async fn read_body(mut response: reqwest::Response, redactor: &Redactor) -> Body {
@@ -183,9 +194,9 @@ fn read_headers(headers: &HeaderMap) -> Headers {
 }
 
 /// The pause a `Retry-After` header asks for, in seconds or up to a date.
-fn pause(value: &str) -> Option<std::time::Duration> {
+fn pause(value: &str) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
-        return Some(std::time::Duration::from_secs(seconds));
+        return Some(Duration::from_secs(seconds));
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
@@ -214,21 +225,14 @@ fn failure(call: Call, error: reqwest::Error, redactor: &Redactor) -> Error {
     Error::new(call, kind, outcome).caused_by(cause(error, redactor))
 }
 
-/// An I/O error hands on the source of what it wraps, so the TLS error itself is never a source.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut next = error.source();
-    while let Some(error) = next {
-        let wrapped = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            .is_some();
-        if wrapped || error.is::<rustls::Error>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+/// Looks into I/O errors: each hands on the source of what it wraps, so what it wraps is never a source.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    error.is::<rustls::Error>()
+        || wrapped.is_some_and(|inner| is_tls(inner))
+        || error.source().is_some_and(is_tls)
 }
 
 /// The error without its outermost layer, which says no more than that a request failed.

@@ -147,7 +147,7 @@ impl LockWindow {
     }
 
     /// The lock behind the window, if there is one.
-    pub(crate) fn lock(&self) -> Option<&MaintenanceLock> {
+    pub(crate) fn held(&self) -> Option<&MaintenanceLock> {
         self.held.as_ref().map(|held| &held.lock)
     }
 

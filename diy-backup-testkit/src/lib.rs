@@ -5,6 +5,7 @@ mod command;
 mod error;
 mod postgres;
 pub mod process;
+pub mod simulator;
 mod skip;
 
 pub use application::{
@@ -12,4 +13,5 @@ pub use application::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use postgres::{PostgresBuilder, PostgresRows, PrivatePostgres, RoleKind};
+pub use simulator::Simulator;
 pub use skip::report_skipped;
