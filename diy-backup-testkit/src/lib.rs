@@ -1,17 +1,23 @@
-//! What strategy authors of diy-backup test with: a Bitbucket simulator, private servers, contract suites.
+#![doc = include_str!("../README.md")]
 
 mod application;
 mod command;
 mod error;
+pub mod home;
 mod postgres;
 pub mod process;
+mod shell_archive;
 pub mod simulator;
 mod skip;
+pub mod tree;
 
 pub use application::{
     Application, ApplicationBuilder, Comparison, Latch, MemoryRows, PushPermit, Pushes, RowSink,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use home::{GeneratedHome, HomeBuilder};
 pub use postgres::{PostgresBuilder, PostgresRows, PrivatePostgres, RoleKind};
+pub use shell_archive::ShellArchive;
 pub use simulator::Simulator;
 pub use skip::report_skipped;
+pub use tree::{TreeDiff, TreeSnapshot};

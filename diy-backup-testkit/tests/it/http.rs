@@ -51,7 +51,7 @@ pub(crate) fn request<'a>(simulator: &'a Simulator, method: &str, path: &str) ->
 
 impl Request<'_> {
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.head.push_str(&format!("{name}: {value}\r\n"));
+        self.head.extend([name, ": ", value, "\r\n"]);
         self
     }
 
