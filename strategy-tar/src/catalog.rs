@@ -1,0 +1,134 @@
+//! Which backups lie in the folder: by their names, their manifests and their first entry.
+
+use std::ffi::OsStr;
+use std::fs::DirEntry;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use diy_backup_core::{
+    BackupEntry, BackupId, InstanceName, Manifest, Origin, Result, ResultExt, error_chain,
+};
+
+use crate::read::{FirstEntry, first_entry};
+
+/// Suffixes that an archive's name may end in.
+const SUFFIXES: [&str; 4] = [".tar.zst", ".tar.gz", ".tgz", ".tar"];
+/// Suffixes that the shell scripts give to theirs.
+const SCRIPT_SUFFIXES: [&str; 3] = [".tar.gz", ".tgz", ".tar"];
+
+/// Where the manifest of the backup `id` stands beside its archive.
+pub(crate) fn manifest_path(directory: &Path, id: &BackupId) -> PathBuf {
+    directory.join(format!("{id}.manifest.json"))
+}
+
+/// All backups of `instance` in `directory`, oldest first; none when there is no such folder.
+pub(crate) fn list(directory: &Path, instance: &InstanceName) -> Result<Vec<BackupEntry>> {
+    let cannot_list = || format!("cannot list the folder {}", directory.display());
+    let files = match std::fs::read_dir(directory) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).io_context(cannot_list),
+    };
+    let mut entries = Vec::new();
+    for file in files {
+        let file = file.io_context(cannot_list)?;
+        let id = id_of(&file.file_name()).filter(|id| id.name() == instance);
+        if let Some(id) = id
+            && let Some(entry) = describe(directory, id, &file)
+        {
+            entries.push(entry);
+        }
+    }
+    entries.sort_by(|a, b| (&a.id, &a.location).cmp(&(&b.id, &b.location)));
+    Ok(entries)
+}
+
+/// The backup that a file of this name would be the archive of.
+pub(crate) fn id_of(file_name: &OsStr) -> Option<BackupId> {
+    let name = file_name.to_str()?;
+    let stem = SUFFIXES
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))?;
+    stem.parse().ok()
+}
+
+fn describe(directory: &Path, id: BackupId, file: &DirEntry) -> Option<BackupEntry> {
+    let path = file.path();
+    let location = path.display().to_string();
+    let bytes = match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        // Deleted since the folder was read, or not an archive at all.
+        Ok(_) => return None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            let problem = format!("cannot be read: {error}");
+            return Some(unusable(id, location, 0, problem));
+        }
+    };
+    let manifest_path = manifest_path(directory, &id);
+    if !manifest_path.exists() {
+        return Some(without_manifest(id, &path, location, bytes));
+    }
+    Some(match Manifest::read(&manifest_path) {
+        Ok(manifest) if seals_another(&manifest, file) => {
+            without_manifest(id, &path, location, bytes)
+        }
+        Ok(manifest) => with_manifest(id, location, bytes, manifest),
+        Err(error) => unusable(id, location, bytes, error_chain(&error)),
+    })
+}
+
+fn seals_another(manifest: &Manifest, file: &DirEntry) -> bool {
+    let seal = manifest.archive.as_ref();
+    seal.is_some_and(|seal| file.file_name() != seal.file.as_str())
+}
+
+fn with_manifest(id: BackupId, location: String, bytes: u64, manifest: Manifest) -> BackupEntry {
+    let problem = match &manifest.archive {
+        _ if manifest.backup_id != id => {
+            Some(format!("its manifest is that of {}", manifest.backup_id))
+        }
+        None => Some("its manifest does not say how long the archive is".to_owned()),
+        Some(seal) if seal.bytes != bytes => Some(format!(
+            "the archive has {bytes} bytes, and its manifest says {}",
+            seal.bytes
+        )),
+        Some(_) => None,
+    };
+    match problem {
+        Some(problem) if manifest.backup_id != id => unusable(id, location, bytes, problem),
+        Some(problem) => BackupEntry::ours(location, bytes, manifest).with_problem(problem),
+        None => BackupEntry::ours(location, bytes, manifest),
+    }
+}
+
+fn without_manifest(id: BackupId, path: &Path, location: String, bytes: u64) -> BackupEntry {
+    match first_entry(path) {
+        Ok(FirstEntry::Manifest(manifest)) if manifest.backup_id == id => {
+            BackupEntry::ours(location, bytes, *manifest)
+        }
+        Ok(FirstEntry::Manifest(manifest)) => {
+            let problem = format!("the manifest in it is that of {}", manifest.backup_id);
+            unusable(id, location, bytes, problem)
+        }
+        Ok(FirstEntry::Other) if is_named_like_the_scripts(path) => {
+            BackupEntry::from_scripts(id, location, bytes)
+        }
+        Ok(FirstEntry::Other) => {
+            let problem = "there is no manifest, neither beside it nor in it";
+            unusable(id, location, bytes, problem)
+        }
+        Err(error) => unusable(id, location, bytes, error_chain(&error)),
+    }
+}
+
+fn is_named_like_the_scripts(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    SCRIPT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+}
+
+fn unusable(id: BackupId, location: String, bytes: u64, problem: impl Into<String>) -> BackupEntry {
+    let mut entry = BackupEntry::from_scripts(id, location, bytes).with_problem(problem);
+    entry.origin = Origin::DiyBackup;
+    entry
+}
