@@ -2,6 +2,7 @@
 
 mod database;
 mod home;
+mod staging_archive;
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use crate::registry::Registry;
 
 pub use database::{InternalDatabase, NoDatabase};
 pub use home::NoHome;
+pub use staging_archive::StagingArchive;
 
 pub(crate) fn register(registry: &mut Registry) {
     let _ = registry.register_home("none", |config| {
@@ -19,5 +21,8 @@ pub(crate) fn register(registry: &mut Registry) {
     });
     let _ = registry.register_database("internal", |config| {
         InternalDatabase::from_config(config).map(|db| Arc::new(db) as _)
+    });
+    let _ = registry.register_archive("none", |config| {
+        StagingArchive::from_config(config).map(|archive| Arc::new(archive) as _)
     });
 }

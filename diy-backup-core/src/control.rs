@@ -18,6 +18,8 @@ pub enum CancelReason {
     CancelledInBitbucket,
     /// The instance was locked for as long as `max-locked` allows.
     LockedTooLong(Duration),
+    /// Another part of the same run has failed.
+    PartFailed,
     /// The program that embeds this crate asked.
     Requested,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for CancelReason {
                     humantime::format_duration(*limit)
                 )
             }
+            Self::PartFailed => f.write_str("another part of the run has failed"),
             Self::Requested => f.write_str("cancelled"),
         }
     }
@@ -107,8 +110,7 @@ impl Control {
         self.reason.get()
     }
 
-    /// An error of kind [`Cancelled`](ErrorKind::Cancelled) if the run has been cancelled: for loops that do work
-    /// of their own.
+    /// An error that says why if the run has been cancelled: for loops that do work of their own.
     pub fn ensure_running(&self) -> Result<()> {
         if self.is_cancelled() {
             Err(self.error())
@@ -141,6 +143,13 @@ impl Control {
 
     pub(crate) fn error(&self) -> Error {
         let reason = self.reason().unwrap_or(&CancelReason::Requested);
-        Error::new(ErrorKind::Cancelled, reason.to_string())
+        let kind = match reason {
+            CancelReason::Signal(_) | CancelReason::Requested => ErrorKind::Cancelled,
+            CancelReason::CancelledInBitbucket | CancelReason::LockedTooLong(_) => {
+                ErrorKind::Bitbucket
+            }
+            CancelReason::PartFailed => ErrorKind::Internal,
+        };
+        Error::new(kind, reason.to_string())
     }
 }

@@ -97,7 +97,7 @@ impl Aborting {
         let Self { part, session } = self;
         let failed = session.abort().await.err()?;
         Some(format!(
-            "aborting the {part:?} part left something behind: {}",
+            "aborting the {part} part left something behind: {}",
             crate::error::chain(&failed)
         ))
     }

@@ -36,7 +36,7 @@ pub enum ErrorKind {
     TargetNotEmpty,
     /// Another run holds the run lock of this instance.
     Busy,
-    /// The run was cancelled: by a signal, in Bitbucket's page, or by a deadline.
+    /// The run was cancelled by its user. Cancelled in Bitbucket's page is [`Bitbucket`](Self::Bitbucket).
     Cancelled,
     /// The instance is locked and could not be unlocked.
     StillLocked,

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::phase::Phase;
@@ -76,6 +76,7 @@ struct Inner {
     observer: Arc<dyn Observer>,
     warnings: Mutex<Vec<String>>,
     progress: Mutex<Overall>,
+    meters: Mutex<Vec<Weak<MeterState>>>,
 }
 
 /// Work done over all phases, against the work that was announced before it began.
@@ -94,6 +95,7 @@ impl Events {
                 observer,
                 warnings: Mutex::default(),
                 progress: Mutex::default(),
+                meters: Mutex::default(),
             }),
         }
     }
@@ -117,14 +119,30 @@ impl Events {
 
     /// A meter for the work of one part in `phase`.
     pub fn meter(&self, phase: Phase) -> Meter {
-        Meter {
-            shared: Arc::new(MeterState {
-                events: self.clone(),
-                phase,
-                done: AtomicU64::new(0),
-                total: AtomicU64::new(0),
-            }),
-        }
+        let shared = Arc::new(MeterState {
+            events: self.clone(),
+            phase,
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+        });
+        let mut meters = lock(&self.inner.meters);
+        meters.retain(|meter| meter.strong_count() > 0);
+        meters.push(Arc::downgrade(&shared));
+        Meter { shared }
+    }
+
+    /// The share of the work of all meters of `phase` that is done, 0.0 to 1.0.
+    pub(crate) fn fraction(&self, phase: Phase) -> f64 {
+        let meters = lock(&self.inner.meters);
+        let states = meters
+            .iter()
+            .filter_map(Weak::upgrade)
+            .filter(|state| state.phase == phase);
+        let (done, total) = states.fold((0, 0), |(done, total), state| {
+            let (part, whole) = state.counts();
+            (done + part, total + whole)
+        });
+        share(done, total)
     }
 
     pub(crate) fn send(&self, event: &Event) {
@@ -190,21 +208,6 @@ impl Meter {
         }
     }
 
-    /// The share that is done, 0.0 to 1.0; zero as long as no total is known.
-    pub fn fraction(&self) -> f64 {
-        let total = self.shared.total.load(Ordering::Relaxed);
-        let done = self.shared.done.load(Ordering::Relaxed).min(total);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a share needs no more than 52 bits"
-        )]
-        if total == 0 {
-            0.0
-        } else {
-            done as f64 / total as f64
-        }
-    }
-
     fn report(&self, done: u64, newly: u64) {
         let state = &self.shared;
         state.events.send(&Event::Progress(ProgressSnapshot {
@@ -213,6 +216,25 @@ impl Meter {
             total_bytes: state.total.load(Ordering::Relaxed).max(done),
             overall_percent: state.events.overall(newly),
         }));
+    }
+}
+
+impl MeterState {
+    fn counts(&self) -> (u64, u64) {
+        let total = self.total.load(Ordering::Relaxed);
+        (self.done.load(Ordering::Relaxed).min(total), total)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share needs no more than 52 bits"
+)]
+fn share(done: u64, total: u64) -> f64 {
+    if total == 0 {
+        0.0
+    } else {
+        done as f64 / total as f64
     }
 }
 

@@ -46,7 +46,7 @@ pub enum Step {
     Stored,
     /// Restore: a backup is being unpacked beside its targets.
     Building,
-    /// Restore: all parts are built and are being moved into place.
+    /// Restore: all parts are built, and the first is being moved into place.
     Committing,
 }
 
@@ -75,6 +75,9 @@ pub struct JournalRecord {
     pub cancel_token: Option<String>,
     /// What has to be removed if the run dies.
     pub leftovers: Vec<Leftover>,
+    /// What a restore had built when it began to commit: all of it goes forward or all of it goes.
+    #[serde(default)]
+    pub committing: Vec<Leftover>,
 }
 
 impl JournalRecord {
@@ -91,6 +94,7 @@ impl JournalRecord {
             unlock_token: None,
             cancel_token: None,
             leftovers: Vec::new(),
+            committing: Vec::new(),
         }
     }
 

@@ -1,5 +1,30 @@
 //! Backup and restore of Atlassian Bitbucket Server and Data Center with the site's own tools.
+//!
+//! Three promises, in this order:
+//! 1. A backup that says it succeeded can be restored.
+//! 2. Bitbucket is never left locked by us.
+//! 3. The lock window is as short as the slowest thing that truly must happen inside it.
+//!
+//! # For callers
+//! A [`Site`] is one instance with the strategies that back it up. [`backup`], [`restore`], [`verify`](fn@verify),
+//! [`recover`] and [`status`](fn@status) are free functions on it; each takes a [`Control`] to cancel it by and an
+//! [`Observer`] that is told how it goes.
+//!
+//! # For authors of strategies
+//! Implement [`HomeStrategy`], [`DbStrategy`], [`ElasticsearchStrategy`] or [`ArchiveStrategy`], and register it with a
+//! [`Registry`]. [`Session`] is where the work is: *capture pins, complete copies*. Run tools with [`Tool`], record
+//! what a crash would leave as a [`Leftover`], and test it with the contract suites of `diy-backup-testkit`.
+//!
+//! # What a run leaves on disk
+//! In the state folder `run.lock` ([`RunLock`]), `journal.json` while a run goes on or has died ([`Journal`]), and
+//! `last-run.json` ([`LastRun`]); in the [`Staging`] folder the copy of the instance.
+
+mod backup;
 mod builtin;
+mod by_hand;
+mod catalog;
+mod check;
+pub mod checksums;
 mod config;
 mod control;
 mod driven;
@@ -9,20 +34,31 @@ mod event;
 mod findings;
 mod id;
 mod journal;
+mod last_run;
 mod maintenance;
 mod manifest;
 mod phase;
 mod platform;
+mod recover;
 mod registry;
+mod restore;
 mod retention;
+mod run;
+mod run_lock;
+mod site;
 pub mod staging;
+mod status;
 mod strategy;
 mod tool;
 mod window;
 
 pub use async_trait::async_trait;
 
-pub use builtin::{InternalDatabase, NoDatabase, NoHome};
+pub use backup::{BackupReport, backup};
+pub use builtin::{InternalDatabase, NoDatabase, NoHome, StagingArchive};
+pub use by_hand::{cancel, unlock};
+pub use catalog::{Selector, apply_prune, find, list, plan_prune, verify};
+pub use check::{CheckReport, check};
 pub use config::{
     AbsolutePath, BackupSettings, ConfigSource, Downtime, HumanDuration, InstanceKind,
     InstanceSettings, RetentionSettings, Secret, Section,
@@ -34,11 +70,17 @@ pub use event::{Event, Events, Meter, Observer, ProgressSnapshot, Silent};
 pub use findings::{Finding, Findings, Severity, SpaceNeed};
 pub use id::{BackupId, InstanceName};
 pub use journal::{Journal, JournalRecord, Operation, Step};
+pub use last_run::LastRun;
 pub use manifest::{ArchiveSeal, MANIFEST_FORMAT, Manifest, PartName, PartRecord, PhaseSeconds};
 pub use phase::Phase;
+pub use recover::{Recovery, recover};
 pub use registry::{Registry, StrategyConfig};
+pub use restore::{RestoreReport, restore};
 pub use retention::plan as plan_retention;
+pub use run_lock::RunLock;
+pub use site::Site;
 pub use staging::Staging;
+pub use status::{InstanceState, Status, status};
 pub use strategy::{
     ArchiveStrategy, Artifact, ArtifactKind, BackupContext, BackupEntry, CheckContext, Committed,
     Damage, DatabaseLocation, DbStrategy, Destinations, ElasticsearchStrategy, HomeStrategy,

@@ -11,7 +11,6 @@ use bitbucket_maintenance_client::{CancelToken, Client, RetryPolicy, UnlockToken
 use crate::event::Events;
 use crate::journal::Journal;
 
-pub(crate) use drain::DrainFailed;
 pub(crate) use release::{free_instance, is_free};
 
 /// How long a call inside the locked time is repeated before it counts as failed.

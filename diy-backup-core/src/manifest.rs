@@ -53,6 +53,16 @@ pub enum PartName {
     Elasticsearch,
 }
 
+impl std::fmt::Display for PartName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Home => "home",
+            Self::Database => "database",
+            Self::Elasticsearch => "elasticsearch",
+        })
+    }
+}
+
 /// One part of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

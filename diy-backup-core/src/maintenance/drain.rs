@@ -35,7 +35,6 @@ impl MaintenanceLock {
     }
 
     async fn wait_drained(&self, limits: LockLimits, control: &Control) -> Result<()> {
-        self.events.message("Waiting for DRAINED state");
         let started = Instant::now();
         let deadline = limits
             .drain
@@ -130,7 +129,7 @@ fn judge(status: MaintenanceStatus) -> Result<Progress> {
 
 fn cancelled(how: &str) -> Error {
     Error::new(
-        ErrorKind::Cancelled,
+        ErrorKind::Bitbucket,
         format!("{}: {how}", CancelReason::CancelledInBitbucket),
     )
 }

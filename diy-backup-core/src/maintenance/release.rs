@@ -111,7 +111,7 @@ async fn unlock(client: &Client, token: &UnlockToken, control: &Control) -> Resu
     loop {
         let unlocked = client.with_retry(RetryPolicy::none()).unlock(token).await;
         let state = answered(client.with_retry(RetryPolicy::none()).lock_state()).await;
-        if matches!(state, Ok(LockState::Free)) {
+        if is_proof(&unlocked, &state) {
             return Ok(());
         }
         if unlocked.as_ref().is_err_and(|error| !error.is_transient()) {
@@ -119,21 +119,34 @@ async fn unlock(client: &Client, token: &UnlockToken, control: &Control) -> Resu
         }
         let given_up = refusals >= REFUSALS || started.elapsed() >= UNLOCK_PATIENCE;
         if given_up {
-            return Err(still_locked(
-                token,
-                unlocked.err().map(Error::from),
-                state.err(),
-            ));
+            return Err(still_locked(unlocked.err().map(Error::from), state.err()));
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
-            () = control.killed() => return Err(still_locked(token, unlocked.err().map(Error::from), state.err())),
+            () = control.killed() => return Err(still_locked(unlocked.err().map(Error::from), state.err())),
         }
     }
 }
 
-fn still_locked(token: &UnlockToken, unlock: Option<Error>, look: Option<Error>) -> Error {
-    let _ = token;
+/// Whether the instance has said that it is free. A page with the status 404 may come from a proxy: it counts only
+/// beside an unlock that Bitbucket has answered with success.
+fn is_proof(
+    unlocked: &bitbucket_maintenance_client::Result<()>,
+    state: &Result<LockState, Error>,
+) -> bool {
+    match state {
+        Ok(LockState::Free) => true,
+        Ok(LockState::Locked) => false,
+        Err(error) => {
+            let cause = std::error::Error::source(error);
+            let cause =
+                cause.and_then(|cause| cause.downcast_ref::<bitbucket_maintenance_client::Error>());
+            unlocked.is_ok() && cause.is_some_and(|cause| cause.status() == Some(404))
+        }
+    }
+}
+
+fn still_locked(unlock: Option<Error>, look: Option<Error>) -> Error {
     let error = Error::new(ErrorKind::StillLocked, "the instance is still locked")
         .with_hint("Run `diy-backup recover` as soon as Bitbucket answers again; the tokens are in the journal in the state folder.");
     match unlock.or(look) {

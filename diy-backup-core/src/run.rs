@@ -1,0 +1,211 @@
+//! What backups and restores have in common: the run lock, the journal, phases with their times, and the unwinding.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::control::Control;
+use crate::driven::Aborting;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Events, Observer};
+use crate::id::BackupId;
+use crate::journal::{Journal, JournalRecord, Operation};
+use crate::last_run::LastRun;
+use crate::manifest::PhaseSeconds;
+use crate::phase::Phase;
+use crate::recover;
+use crate::run_lock::RunLock;
+use crate::site::Site;
+use crate::strategy::SearchSession;
+use crate::window::LockWindow;
+
+/// A run that holds the run lock. What an earlier one left has been put right.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) site: &'a Site,
+    pub(crate) control: Control,
+    pub(crate) events: Events,
+    pub(crate) started: Instant,
+    phases: Vec<PhaseSeconds>,
+    _lock: RunLock,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) async fn begin(
+        site: &'a Site,
+        control: &Control,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self> {
+        let lock = RunLock::acquire(site.backup.state.as_path())?;
+        let events = Events::new(observer);
+        recover::after_dead_run(site, control, &events).await?;
+        Ok(Self {
+            site,
+            control: control.clone(),
+            events,
+            started: Instant::now(),
+            phases: Vec::new(),
+            _lock: lock,
+        })
+    }
+
+    /// Begins the journal: from here on a crash leaves traces that recovery understands.
+    pub(crate) fn journal(&self, operation: Operation, id: &BackupId) -> Result<Journal> {
+        let url = self.site.instance.url.as_ref().map(ToString::to_string);
+        let record = JournalRecord::new(operation, id.clone(), url);
+        self.control.mark_children(&record.run);
+        Journal::create(self.site.backup.state.as_path(), record)
+    }
+
+    /// Does the work of a phase: tells that it begins and ends, takes its time, and puts its name into errors.
+    pub(crate) async fn phase<T>(
+        &mut self,
+        phase: Phase,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        self.events.send(&Event::PhaseStarted { phase });
+        let started = Instant::now();
+        let result = work.await;
+        self.ended(phase, started.elapsed(), result)
+    }
+
+    /// Takes note of a phase whose work was timed elsewhere.
+    pub(crate) fn ended<T>(
+        &mut self,
+        phase: Phase,
+        elapsed: Duration,
+        result: Result<T>,
+    ) -> Result<T> {
+        let value = result.map_err(|error| error.in_phase(phase))?;
+        self.phases.push(PhaseSeconds::new(phase, elapsed));
+        self.events.send(&Event::PhaseFinished { phase, elapsed });
+        Ok(value)
+    }
+
+    pub(crate) fn phases(&self) -> &[PhaseSeconds] {
+        &self.phases
+    }
+
+    /// Ends a run that has changed things: what is left over goes, then the journal, then the outcome is kept.
+    pub(crate) async fn end<T>(&self, journal: &Journal, result: Result<T>) -> Result<T> {
+        let record = journal.record();
+        let result = match result {
+            Ok(value) => journal.finish().map(|()| value),
+            Err(error) => {
+                self.clean_up(journal, &error).await;
+                Err(error)
+            }
+        };
+        let last = LastRun::of(&record, result.as_ref().err());
+        if let Err(error) = last.write(self.site.backup.state.as_path()) {
+            self.events.warning(format!(
+                "the outcome could not be kept for `status`: {}",
+                crate::error::chain(&error)
+            ));
+        }
+        result
+    }
+
+    /// Removes what a failed run has made. What cannot be removed now stays in the journal, for `recover`.
+    async fn clean_up(&self, journal: &Journal, error: &Error) {
+        let still_locked = error.kind() == ErrorKind::StillLocked;
+        let cleaned = recover::put_right(self.site, journal).await;
+        if let Ok(true) = cleaned {
+            self.events.warning(
+                "the restore had begun to move its parts into place: it was finished all the same",
+            );
+        }
+        if let Err(error) = &cleaned {
+            self.events.warning(format!(
+                "{}; `diy-backup recover` tries again",
+                crate::error::chain(error)
+            ));
+        }
+        if still_locked || cleaned.is_err() || journal.record().may_be_locked() {
+            return;
+        }
+        if let Err(error) = journal.finish() {
+            self.events.warning(crate::error::chain(&error));
+        }
+    }
+
+    /// Gives the instance back after `error`, then takes back what the sessions have made.
+    ///
+    /// The error is `error`, unless the instance stays locked, which matters more.
+    pub(crate) async fn unwind(
+        &self,
+        error: Error,
+        window: Option<LockWindow>,
+        undo: Undo,
+    ) -> Error {
+        self.events.message(format!(
+            "The run failed, cleaning up: {}",
+            crate::error::chain(&error)
+        ));
+        let control = self.control.for_cleanup();
+        // Whatever still works for this run must not hold the clean-up back.
+        self.control
+            .cancel(crate::control::CancelReason::PartFailed);
+        let unlock = async {
+            match window {
+                // Giving it back has failed for as long as it was worth trying.
+                Some(_) | None if error.kind() == ErrorKind::StillLocked => Ok(()),
+                Some(window) => window.abandon(&control).await,
+                None => Ok(()),
+            }
+        };
+        let (unlocked, ()) = tokio::join!(unlock, undo.apply(&self.events));
+        match unlocked {
+            Ok(()) => error,
+            Err(stuck) => {
+                let why = crate::error::chain(&error);
+                self.events
+                    .warning(format!("the run had failed before: {why}"));
+                stuck
+            }
+        }
+    }
+}
+
+/// What has to be taken back when a backup fails.
+#[derive(Debug, Default)]
+pub(crate) struct Undo {
+    sessions: Vec<Aborting>,
+    search: Option<SearchTask>,
+}
+
+/// A search snapshot that was begun, or that is being begun.
+pub(crate) type SearchTask = tokio::task::JoinHandle<Result<Box<dyn SearchSession>>>;
+
+impl Undo {
+    pub(crate) fn sessions(sessions: impl IntoIterator<Item = Aborting>) -> Self {
+        Self {
+            sessions: sessions.into_iter().collect(),
+            search: None,
+        }
+    }
+
+    pub(crate) fn and_search(mut self, search: Option<SearchTask>) -> Self {
+        self.search = search;
+        self
+    }
+
+    async fn apply(self, events: &Events) {
+        for session in self.sessions {
+            if let Some(problem) = session.abort().await {
+                events.warning(problem);
+            }
+        }
+        let begun = match self.search {
+            Some(task) => task.await,
+            None => return,
+        };
+        if let Ok(Ok(session)) = begun
+            && let Err(error) = session.abort().await
+        {
+            events.warning(format!(
+                "the search snapshot could not be taken back: {}",
+                crate::error::chain(&error)
+            ));
+        }
+    }
+}

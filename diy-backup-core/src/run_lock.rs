@@ -1,0 +1,84 @@
+//! One run per instance: a lock that the operating system gives back when its holder dies.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::platform;
+
+/// The right to run on an instance; given back when dropped, also by a kill or a power cut.
+#[derive(Debug)]
+pub struct RunLock {
+    _file: File,
+}
+
+impl RunLock {
+    /// Takes the lock in the state folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`] when another run holds it.
+    pub fn acquire(state: &Path) -> Result<Self> {
+        platform::create_private_directory(state)
+            .and_then(|()| platform::make_private(state))
+            .io_context(|| format!("cannot make the state folder {}", state.display()))?;
+        let path = path_in(state);
+        let file = platform::open_private_file(&path)
+            .io_context(|| format!("cannot open the run lock {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(Error::new(
+                ErrorKind::Busy,
+                "another run is going on for this instance",
+            )
+            .with_hint("Wait until it has ended; `diy-backup status` shows how far it is.")),
+            Err(TryLockError::Error(error)) => Err(Error::io(
+                format!("cannot take the run lock {}", path.display()),
+                error,
+            )),
+        }
+    }
+
+    /// Whether a run holds the lock in the state folder.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`] when that cannot be found out.
+    pub fn is_held(state: &Path) -> Result<bool> {
+        let path = path_in(state);
+        let shown = || format!("cannot look at the run lock {}", path.display());
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(Error::io(shown(), error)),
+        };
+        // Shared, so that two that look do not see each other.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(Error::io(shown(), error)),
+        }
+    }
+}
+
+fn path_in(state: &Path) -> PathBuf {
+    state.join("run.lock")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_refused_until_the_first_has_ended() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(!RunLock::is_held(state.path()).unwrap());
+        let first = RunLock::acquire(state.path()).unwrap();
+        assert!(RunLock::is_held(state.path()).unwrap());
+        assert_eq!(
+            RunLock::acquire(state.path()).unwrap_err().kind(),
+            ErrorKind::Busy
+        );
+        drop(first);
+        assert!(!RunLock::is_held(state.path()).unwrap());
+        RunLock::acquire(state.path()).unwrap();
+    }
+}

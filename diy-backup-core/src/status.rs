@@ -1,0 +1,72 @@
+//! The state of things: is the instance locked, is a run going on, what did the last one do?
+
+use bitbucket_maintenance_client::LockState;
+
+use crate::error::Result;
+use crate::journal::{Journal, JournalRecord};
+use crate::last_run::LastRun;
+use crate::run_lock::RunLock;
+use crate::site::Site;
+
+/// The state of an instance and its backups.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether the instance is locked.
+    pub instance: InstanceState,
+    /// Whether a run is alive.
+    pub run_is_alive: bool,
+    /// What the run that is alive is doing, or what a dead one has left.
+    pub journal: Option<JournalRecord>,
+    /// How the last run that ended has ended.
+    pub last: Option<LastRun>,
+}
+
+/// Whether an instance is locked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InstanceState {
+    /// It is locked, by whomever.
+    Locked,
+    /// It is not locked.
+    Free,
+    /// It did not say, and why.
+    Unknown(crate::Error),
+    /// There is nothing to lock: a Mesh node.
+    NotLockable,
+}
+
+impl Status {
+    /// Whether a run has died and left something to put right.
+    pub fn needs_recovery(&self) -> bool {
+        !self.run_is_alive && self.journal.is_some()
+    }
+}
+
+/// Looks at the instance and the state folder. Changes nothing.
+///
+/// # Errors
+/// When the state folder cannot be read. That the instance does not answer is part of the status.
+pub async fn status(site: &Site) -> Result<Status> {
+    let state = site.backup.state.as_path();
+    let run_is_alive = RunLock::is_held(state)?;
+    Ok(Status {
+        instance: instance_state(site).await,
+        run_is_alive,
+        journal: Journal::read(state)?,
+        last: LastRun::read(state)?,
+    })
+}
+
+async fn instance_state(site: &Site) -> InstanceState {
+    let client = match site.client().await {
+        Ok(Some(client)) => client,
+        Ok(None) => return InstanceState::NotLockable,
+        Err(error) => return InstanceState::Unknown(error),
+    };
+    match client.lock_state().await {
+        Ok(LockState::Locked) => InstanceState::Locked,
+        Ok(LockState::Free) => InstanceState::Free,
+        Err(error) => InstanceState::Unknown(error.into()),
+    }
+}
