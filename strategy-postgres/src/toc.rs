@@ -1,0 +1,161 @@
+//! The table of contents of a dump, as `pg_restore --list` prints it.
+
+use std::collections::BTreeSet;
+
+/// The contents of a dump.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Toc {
+    lines: Vec<String>,
+    header: Vec<(String, String)>,
+}
+
+impl Toc {
+    pub(crate) fn parse(list: &str) -> Self {
+        let mut toc = Self::default();
+        for line in list.lines() {
+            match line.strip_prefix(';') {
+                None if line.trim().is_empty() => {}
+                None => toc.lines.push(line.to_owned()),
+                Some(comment) => {
+                    if let Some((name, value)) = comment.split_once(": ") {
+                        let entry = (name.trim().to_owned(), value.trim().to_owned());
+                        toc.header.push(entry);
+                    }
+                }
+            }
+        }
+        toc
+    }
+
+    /// A value of the header, such as `Dumped by pg_dump version`.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let entry = self.header.iter().find(|(key, _)| key == name);
+        entry.map(|(_, value)| value.as_str())
+    }
+
+    /// What each entry says after its numbers: kind, schema, name and owner, parted by blanks and not told apart.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(|line| without_numbers(line))
+    }
+
+    /// How many entries are of one kind: `ACL`, `EXTENSION`.
+    pub(crate) fn count_of(&self, kind: &str) -> usize {
+        let begins = |entry: &&str| {
+            entry
+                .strip_prefix(kind)
+                .is_some_and(|rest| rest.starts_with(' '))
+        };
+        self.entries().filter(begins).count()
+    }
+
+    /// Which of these `schema name owner` have no data in the dump.
+    pub(crate) fn without_data<'a>(
+        &self,
+        tables: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<&'a str> {
+        let dumped: BTreeSet<&str> = self
+            .entries()
+            .filter_map(|entry| entry.strip_prefix("TABLE DATA "))
+            .collect();
+        tables
+            .into_iter()
+            .filter(|table| !dumped.contains(one_line(table).as_str()))
+            .collect()
+    }
+
+    /// The tables, as `schema name owner`.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &str> {
+        self.entries().filter_map(|entry| {
+            let table = entry.strip_prefix("TABLE ")?;
+            let other = table.starts_with("DATA ") || table.starts_with("ATTACH ");
+            (!other).then_some(table)
+        })
+    }
+
+    /// The list for `pg_restore --use-list`, without what the target has from the start, what needs a superuser and
+    /// adds nothing, and what would reach out to other servers.
+    pub(crate) fn restorable(&self) -> String {
+        let mut list = String::new();
+        for line in self
+            .lines
+            .iter()
+            .filter(|line| is_restorable(without_numbers(line)))
+        {
+            list.push_str(line);
+            list.push('\n');
+        }
+        list
+    }
+
+    /// The list with nothing but the database itself.
+    pub(crate) fn database_only(&self) -> Option<String> {
+        let is_database = |line: &&String| without_numbers(line).starts_with("DATABASE - ");
+        self.lines
+            .iter()
+            .find(is_database)
+            .map(|line| format!("{line}\n"))
+    }
+}
+
+/// `schema name owner` as it stands in the list, where every entry is one line.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
+}
+
+fn without_numbers(line: &str) -> &str {
+    // `4103; 1262 16385 TABLE …`
+    let Some((_, rest)) = line.split_once("; ") else {
+        return line;
+    };
+    rest.splitn(3, ' ').nth(2).unwrap_or(rest)
+}
+
+fn is_restorable(entry: &str) -> bool {
+    const LEFT_OUT: [&str; 10] = [
+        "COMMENT - EXTENSION ",
+        "COMMENT - SCHEMA public ",
+        "EXTENSION - plpgsql",
+        "SCHEMA - public ",
+        "ACL ",
+        "DEFAULT ACL ",
+        "PUBLICATION ",
+        "SUBSCRIPTION ",
+        "DATABASE ",
+        "SECURITY LABEL ",
+    ];
+    !LEFT_OUT.iter().any(|kind| entry.starts_with(kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = ";\n; Archive created at 2026-01-01 00:00:00 UTC\n;     dbname: bit bucket\n\
+        ;     Dumped from database version: 15.18\n;\n;\n; Selected TOC Entries:\n;\n\
+        3400; 1262 16385 DATABASE - bit bucket owner\n\
+        2; 3079 16386 EXTENSION - pg_trgm \n3401; 0 0 COMMENT - EXTENSION pg_trgm \n\
+        215; 1259 16400 TABLE public push owner\n216; 1259 16401 TABLE public my table owner\n\
+        3390; 0 16400 TABLE DATA public push owner\n3391; 0 0 ACL - SCHEMA public owner\n";
+
+    #[test]
+    fn a_table_without_data_is_found() {
+        let toc = Toc::parse(LIST);
+        let missing = toc.without_data(["public push owner", "public my table owner"]);
+        assert_eq!(missing, ["public my table owner"]);
+        assert_eq!(toc.tables().count(), 2);
+        assert_eq!(toc.header("dbname"), Some("bit bucket"));
+        assert_eq!((toc.count_of("ACL"), toc.count_of("TABLE DATA")), (1, 1));
+    }
+
+    #[test]
+    fn what_a_target_has_or_may_not_be_given_is_left_out() {
+        let list = Toc::parse(LIST).restorable();
+        assert!(list.contains("EXTENSION - pg_trgm") && list.contains("TABLE DATA"));
+        assert!(!list.contains("COMMENT") && !list.contains("ACL") && !list.contains("DATABASE"));
+        let database = Toc::parse(LIST).database_only();
+        assert_eq!(
+            database.as_deref(),
+            Some("3400; 1262 16385 DATABASE - bit bucket owner\n")
+        );
+    }
+}
