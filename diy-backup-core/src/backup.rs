@@ -16,6 +16,7 @@ use crate::event::Observer;
 use crate::findings::Severity;
 use crate::id::BackupId;
 use crate::journal::{Journal, Operation, Step};
+use crate::last_run::LastRun;
 use crate::manifest::{Manifest, PartName, PartRecord, PhaseSeconds};
 use crate::phase::Phase;
 use crate::run::{Run, SearchTask, Undo};
@@ -73,8 +74,13 @@ pub async fn backup(
     observer: Arc<dyn Observer>,
 ) -> Result<BackupReport> {
     let mut run = Run::begin(site, control, observer).await?;
-    let client = site.client().await?;
-    let checked = run.phase(Phase::Check, passed(site, control)).await?;
+    let (client, checked) = match ready(&mut run).await {
+        Ok(ready) => ready,
+        Err(error) => {
+            run.keep(&LastRun::new(Operation::Backup, None, Some(&error)));
+            return Err(error);
+        }
+    };
     for warning in checked.of(Severity::Warning) {
         run.events
             .warning(format!("{}: {}", warning.subject, warning.message));
@@ -176,13 +182,17 @@ impl<S> Parts<S> {
     }
 }
 
-/// A check that lets a backup begin.
-async fn passed(site: &Site, control: &Control) -> Result<check::CheckReport> {
-    let report = control
-        .unless_cancelled(check::check(site, Purpose::Backup, control))
-        .await?;
-    report.require_good()?;
-    Ok(report)
+/// A client, and a check that lets a backup begin.
+async fn ready(run: &mut Run<'_>) -> Result<(Option<Client>, check::CheckReport)> {
+    let (site, control) = (run.site, run.control.clone());
+    let client = site.client().await?;
+    let checked = control.unless_cancelled(check::check(site, Purpose::Backup, &control));
+    let checked = run.phase(Phase::Check, async {
+        let report = checked.await?;
+        report.require_good()?;
+        Ok(report)
+    });
+    Ok((client, checked.await?))
 }
 
 /// The ID of this backup: the time, and a later second when there is a backup of this one.
@@ -360,10 +370,15 @@ async fn archive(
 ) -> Result<StoredArchive> {
     let site = run.site;
     let journal: Journal = cx.journal().clone();
+    let (run_on, events) = (run.control.clone(), run.events.clone());
     run.phase(Phase::Archive, async {
+        run_on.ensure_running()?;
         journal.step(Step::Archiving)?;
         let stored = site.archive.store(cx, manifest).await?;
-        journal.step(Step::Stored)?;
+        // From here on there is a backup, whatever happens to its journal.
+        if let Err(error) = journal.step(Step::Stored) {
+            events.warning(crate::error::chain(&error));
+        }
         Ok(stored)
     })
     .await

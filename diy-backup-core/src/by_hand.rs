@@ -36,7 +36,11 @@ pub async fn unlock(
         return Err(no_token("unlock"));
     };
     let cancel = record.as_ref().and_then(JournalRecord::cancel_token);
-    maintenance::free_instance(&client, &token, cancel, &journal, &events, control).await?;
+    let patience = &site.patience;
+    maintenance::free_instance(
+        &client, patience, &token, cancel, &journal, &events, control,
+    )
+    .await?;
     events.message("The instance is unlocked");
     Ok(())
 }

@@ -214,12 +214,15 @@ impl Journal {
         self.lock().record.clone()
     }
 
-    /// Ends the journal: nothing is left to put right.
+    /// Ends the journal: nothing is left to put right. What is recorded after that is kept in memory alone, so that
+    /// work which outlives its run does not bring the file back.
     pub(crate) fn finish(&self) -> Result<()> {
-        match &self.lock().path {
-            Some(path) => durable::remove(path),
-            None => Ok(()),
+        let mut state = self.lock();
+        if let Some(path) = &state.path {
+            durable::remove(path)?;
         }
+        state.path = None;
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -266,6 +269,8 @@ mod tests {
             0o600
         );
         journal.finish().unwrap();
+        assert!(Journal::read(state.path()).unwrap().is_none());
+        journal.step(Step::Archiving).unwrap();
         assert!(Journal::read(state.path()).unwrap().is_none());
     }
 

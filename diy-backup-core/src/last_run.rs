@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::BackupId;
-use crate::journal::{JournalRecord, Operation};
+use crate::journal::Operation;
 
 /// How the last run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,8 +15,8 @@ use crate::journal::{JournalRecord, Operation};
 pub struct LastRun {
     /// What it did.
     pub operation: Operation,
-    /// The backup it took or restored.
-    pub backup_id: BackupId,
+    /// The backup it took or restored; none when it failed before there was one.
+    pub backup_id: Option<BackupId>,
     /// When it ended, as RFC 3339 in UTC.
     pub ended: String,
     /// Why it failed; none when it succeeded.
@@ -26,10 +26,14 @@ pub struct LastRun {
 }
 
 impl LastRun {
-    pub(crate) fn of(record: &JournalRecord, error: Option<&Error>) -> Self {
+    pub(crate) fn new(
+        operation: Operation,
+        backup_id: Option<BackupId>,
+        error: Option<&Error>,
+    ) -> Self {
         Self {
-            operation: record.operation,
-            backup_id: record.backup_id.clone(),
+            operation,
+            backup_id,
             ended: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             error: error.map(|error| crate::error::chain(error)),
             instance_locked: error.is_some_and(|error| error.kind() == ErrorKind::StillLocked),

@@ -6,24 +6,13 @@ mod release;
 
 use std::time::{Duration, Instant};
 
-use bitbucket_maintenance_client::{CancelToken, Client, RetryPolicy, UnlockToken};
+use bitbucket_maintenance_client::{CancelToken, Client, UnlockToken};
 
 use crate::event::Events;
 use crate::journal::Journal;
+use crate::patience::Patience;
 
 pub(crate) use release::{free_instance, is_free};
-
-/// How long a call inside the locked time is repeated before it counts as failed.
-const SHORT_RETRY: RetryPolicy = RetryPolicy::none()
-    .with_deadline(Duration::from_secs(10))
-    .with_backoff(Duration::from_millis(20), Duration::from_secs(1));
-
-/// How long a single answer may take while the instance is locked. Bitbucket answers these in milliseconds; what takes
-/// longer has been lost by something in between.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// How long the unlock is tried when it fails for reasons that pass.
-pub(crate) const UNLOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The lock, held: made by taking it, used up by giving it back.
 ///
@@ -34,6 +23,7 @@ pub(crate) struct MaintenanceLock {
     client: Client,
     journal: Journal,
     events: Events,
+    patience: Patience,
     token: UnlockToken,
     /// There as long as the backup task may be running.
     task: Option<RunningTask>,
@@ -53,7 +43,6 @@ impl MaintenanceLock {
         self.locked_at.elapsed()
     }
 
-    /// Where the tokens stand, for people who have to unlock by hand.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
@@ -63,16 +52,19 @@ impl MaintenanceLock {
     }
 }
 
-/// The answer to a call, or a timeout as an error text.
-async fn answered<T>(
+/// The answer to a call that is answered in milliseconds, or a timeout as an error that passes.
+pub(crate) async fn answered<T>(
+    patience: &Patience,
     call: impl Future<Output = bitbucket_maintenance_client::Result<T>>,
 ) -> Result<T, crate::Error> {
-    match tokio::time::timeout(ANSWER, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(error.into()),
+    match tokio::time::timeout(patience.answer, call).await {
+        Ok(result) => result.map_err(crate::Error::from),
         Err(_) => Err(crate::Error::new(
             crate::ErrorKind::Bitbucket,
-            format!("bitbucket has not answered for {} s", ANSWER.as_secs()),
+            format!(
+                "bitbucket has not answered for {}",
+                humantime::format_duration(patience.answer)
+            ),
         )
         .transient()),
     }

@@ -10,7 +10,7 @@ use crate::durable;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::id::BackupId;
 use crate::phase::Phase;
-use crate::strategy::Artifact;
+use crate::strategy::{Artifact, ArtifactKind, Leftover};
 
 /// The manifest format that this version writes, and the newest that it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -165,6 +165,17 @@ impl Manifest {
     /// The part with this role.
     pub fn part(&self, name: PartName) -> Option<&PartRecord> {
         self.parts.get(&name)
+    }
+
+    /// Whether `leftover` is what a part of this backup consists of, outside the staging folder.
+    pub(crate) fn names(&self, leftover: &Leftover) -> bool {
+        self.parts
+            .values()
+            .filter(|part| part.strategy == leftover.strategy)
+            .any(|part| match &part.artifact.kind {
+                ArtifactKind::External { ids } => ids.contains(&leftover.id),
+                ArtifactKind::Staged | ArtifactKind::None => false,
+            })
     }
 
     /// The manifest as JSON text.

@@ -8,6 +8,7 @@ use crate::event::{Events, Observer};
 use crate::journal::{Journal, JournalRecord, Operation, Step};
 use crate::last_run::LastRun;
 use crate::maintenance;
+use crate::manifest::Manifest;
 use crate::platform;
 use crate::run_lock::RunLock;
 use crate::site::Site;
@@ -71,8 +72,15 @@ pub(crate) async fn after_dead_run(
         free(site, &journal, events, control).await?;
     }
     let restore_finished = put_right(site, &journal).await?;
-    let died = Error::new(ErrorKind::Internal, "it died, and was put right afterwards");
-    if let Err(error) = LastRun::of(&record, Some(&died)).write(state) {
+    let died = (record.step != Step::Stored)
+        .then(|| Error::new(ErrorKind::Internal, "it died, and was put right afterwards"));
+    if let Err(error) = LastRun::new(
+        record.operation,
+        Some(record.backup_id.clone()),
+        died.as_ref(),
+    )
+    .write(state)
+    {
         events.warning(crate::error::chain(&error));
     }
     journal.finish()?;
@@ -90,6 +98,7 @@ async fn free(site: &Site, journal: &Journal, events: &Events, control: &Control
     if let Some(token) = record.unlock_token() {
         return maintenance::free_instance(
             &client,
+            &site.patience,
             &token,
             record.cancel_token(),
             journal,
@@ -142,9 +151,18 @@ async fn any_committed(site: &Site, record: &JournalRecord) -> Result<bool> {
 /// Removes what the journal names, and a staging copy that is not whole.
 async fn discard_leftovers(site: &Site, journal: &Journal) -> Result<()> {
     let record = journal.record();
+    let finished = finished_backup(site, &record).await?;
     let mut first_error = None;
     for leftover in &record.leftovers {
-        match discard(site, leftover).await {
+        let belongs = finished
+            .as_ref()
+            .is_some_and(|manifest| manifest.names(leftover));
+        let gone = if belongs {
+            Ok(())
+        } else {
+            discard(site, leftover).await
+        };
+        match gone {
             Ok(()) => journal.remove_leftover(leftover)?,
             Err(error) => first_error = first_error.or(Some(error)),
         }
@@ -153,6 +171,17 @@ async fn discard_leftovers(site: &Site, journal: &Journal) -> Result<()> {
         site.staging().discard_partial()?;
     }
     first_error.map_or(Ok(()), Err)
+}
+
+/// The manifest of the backup that the run was taking, if it came so far that it is listed: what that backup consists
+/// of is no leftover.
+async fn finished_backup(site: &Site, record: &JournalRecord) -> Result<Option<Manifest>> {
+    if !matches!(record.step, Step::Archiving | Step::Stored) || record.leftovers.is_empty() {
+        return Ok(None);
+    }
+    let mut entries = site.archive.list().await?.into_iter();
+    let entry = entries.find(|entry| entry.id == record.backup_id);
+    Ok(entry.and_then(|entry| entry.manifest))
 }
 
 async fn discard(site: &Site, leftover: &Leftover) -> Result<()> {

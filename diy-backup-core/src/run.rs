@@ -62,10 +62,15 @@ impl<'a> Run<'a> {
         phase: Phase,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.events.send(&Event::PhaseStarted { phase });
+        self.starts(phase);
         let started = Instant::now();
         let result = work.await;
         self.ended(phase, started.elapsed(), result)
+    }
+
+    /// Tells that a phase begins whose work is timed elsewhere.
+    pub(crate) fn starts(&self, phase: Phase) {
+        self.events.send(&Event::PhaseStarted { phase });
     }
 
     /// Takes note of a phase whose work was timed elsewhere.
@@ -89,20 +94,35 @@ impl<'a> Run<'a> {
     pub(crate) async fn end<T>(&self, journal: &Journal, result: Result<T>) -> Result<T> {
         let record = journal.record();
         let result = match result {
-            Ok(value) => journal.finish().map(|()| value),
+            Ok(value) => {
+                // What was asked for is done; the next run finds nothing to put right.
+                if let Err(error) = journal.finish() {
+                    self.events.warning(crate::error::chain(&error));
+                }
+                Ok(value)
+            }
             Err(error) => {
                 self.clean_up(journal, &error).await;
                 Err(error)
             }
         };
-        let last = LastRun::of(&record, result.as_ref().err());
+        let last = LastRun::new(
+            record.operation,
+            Some(record.backup_id),
+            result.as_ref().err(),
+        );
+        self.keep(&last);
+        result
+    }
+
+    /// Keeps how the run ended, for `status`.
+    pub(crate) fn keep(&self, last: &LastRun) {
         if let Err(error) = last.write(self.site.backup.state.as_path()) {
             self.events.warning(format!(
                 "the outcome could not be kept for `status`: {}",
                 crate::error::chain(&error)
             ));
         }
-        result
     }
 
     /// Removes what a failed run has made. What cannot be removed now stays in the journal, for `recover`.

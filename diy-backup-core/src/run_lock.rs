@@ -2,9 +2,14 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::platform;
+
+/// How often the lock is tried again, and after what pause.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The right to run on an instance; given back when dropped, also by a kill or a power cut.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ impl RunLock {
         let path = path_in(state);
         let file = platform::open_private_file(&path)
             .io_context(|| format!("cannot open the run lock {}", path.display()))?;
-        match file.try_lock() {
+        match try_lock(&file) {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::new(
                 ErrorKind::Busy,
@@ -57,6 +62,17 @@ impl RunLock {
             Err(TryLockError::Error(error)) => Err(Error::io(shown(), error)),
         }
     }
+}
+
+/// Tries for a moment: whoever looks whether a run is alive holds the lock while looking.
+fn try_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 fn path_in(state: &Path) -> PathBuf {

@@ -6,6 +6,7 @@ use bitbucket_maintenance_client::{Client, Credentials};
 
 use crate::config::{BackupSettings, Downtime, InstanceKind, InstanceSettings, RetentionSettings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::patience::Patience;
 use crate::staging::Staging;
 use crate::strategy::{ArchiveStrategy, DbStrategy, ElasticsearchStrategy, HomeStrategy};
 
@@ -19,6 +20,8 @@ pub struct Site {
     pub backup: BackupSettings,
     /// Which old backups go; none without it.
     pub retention: Option<RetentionSettings>,
+    /// How long Bitbucket and sessions are waited for.
+    pub patience: Patience,
     /// The home directory.
     pub home: Arc<dyn HomeStrategy>,
     /// The database.
@@ -42,6 +45,7 @@ impl Site {
             instance,
             backup,
             retention: None,
+            patience: Patience::default(),
             home,
             database,
             search: None,
@@ -60,6 +64,13 @@ impl Site {
     #[must_use]
     pub fn with_retention(mut self, retention: RetentionSettings) -> Self {
         self.retention = Some(retention);
+        self
+    }
+
+    /// The same with another patience.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -102,7 +113,9 @@ impl Site {
             .as_ref()
             .ok_or_else(|| missing("password"))?;
         let credentials = Credentials::basic(username, password.reveal().await?);
-        let mut builder = Client::builder(url.as_str()).credentials(credentials);
+        let mut builder = Client::builder(url.as_str())
+            .credentials(credentials)
+            .request_timeout(self.patience.request);
         if let Some(ca_file) = &self.instance.ca_file {
             builder = builder.ca_file(ca_file.as_path());
         }

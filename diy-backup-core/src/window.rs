@@ -7,6 +7,7 @@ use bitbucket_maintenance_client::Client;
 use crate::control::{CancelReason, Control};
 use crate::error::{Error, Result};
 use crate::maintenance::MaintenanceLock;
+use crate::patience::Patience;
 use crate::strategy::BackupContext;
 
 /// How long things may take while an instance is locked.
@@ -60,7 +61,14 @@ impl LockWindow {
     /// [`StillLocked`](crate::ErrorKind::StillLocked).
     pub async fn lock(client: &Client, cx: &BackupContext, limits: LockLimits) -> Result<Self> {
         let control = cx.control();
-        let mut lock = MaintenanceLock::acquire(client, cx.journal(), cx.events(), control).await?;
+        let mut lock = MaintenanceLock::acquire(
+            client,
+            Patience::default(),
+            cx.journal(),
+            cx.events(),
+            control,
+        )
+        .await?;
         if let Err(error) = lock.start_task(control).await {
             lock.abandon(&control.for_cleanup()).await?;
             return Err(error);

@@ -1,23 +1,20 @@
 //! The capture: the one phase in which people wait.
 
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bitbucket_maintenance_client::{Percentage, RetryPolicy};
 
-use super::{Parts, cancelling_the_other, first_cause};
+use super::{Parts, first_cause};
 use crate::control::{CancelReason, Control};
 use crate::driven::{Aborting, Captured, Driven, Prepared};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::maintenance::answered;
+use crate::patience::Patience;
 use crate::phase::Phase;
 use crate::run::Run;
 use crate::window::LockWindow;
-
-/// How often a capture that takes longer looks whether it has been cancelled in Bitbucket, and reports its progress.
-const WATCH: Duration = Duration::from_millis(500);
-/// How long sessions may take to stop when the window must close. Then they are dropped where they stand.
-const STOP: Duration = Duration::from_secs(10);
 
 /// A capture that failed, with the window that is still open.
 #[derive(Debug)]
@@ -27,22 +24,32 @@ pub(super) struct CaptureFailed {
     pub(super) rest: Vec<Aborting>,
 }
 
+/// How one part's capture ended. A part that failed leaves a session that can be aborted.
+type Ended = Result<Driven<Captured>, (Error, Aborting)>;
+
 /// Captures home and database at once.
 pub(super) async fn capture(
     run: &mut Run<'_>,
     window: LockWindow,
     parts: Parts<Prepared>,
 ) -> Result<(LockWindow, Parts<Captured>), CaptureFailed> {
+    run.starts(Phase::Capture);
     let started = Instant::now();
     let control = run.control.clone();
-    let captured = tokio::select! {
+    let patience = run.site.patience;
+    let (mut home, mut database) = (None, None);
+    tokio::select! {
         // The work first: a window that is over in milliseconds needs no watching.
         biased;
-        captured = capture_parts(&window, parts, &control) => captured,
-        never = watch(&window, &control, &run.events) => match never {},
-        () = cut_off(&window, &control) => Err((control.error(), Vec::new())),
-    };
-    match captured {
+        // Joined, never try-joined: the survivor of a failure must come back whole, to be aborted.
+        _ = async { tokio::join!(
+            async { home = Some(drive(parts.home, &window, &control).await) },
+            async { database = Some(drive(parts.database, &window, &control).await) },
+        ) } => {}
+        never = watch(&window, &control, &run.events, &patience) => match never {},
+        () = cut_off(&window, &control, &patience) => {}
+    }
+    match judge(home, database, &control) {
         Ok(parts) => {
             let _ = run.ended(Phase::Capture, started.elapsed(), Ok(()));
             Ok((window, parts))
@@ -55,53 +62,65 @@ pub(super) async fn capture(
     }
 }
 
-async fn capture_parts(
-    window: &LockWindow,
-    parts: Parts<Prepared>,
+async fn drive(part: Driven<Prepared>, window: &LockWindow, control: &Control) -> Ended {
+    let ended = part.capture(window).await;
+    ended.map_err(|failed| {
+        // The run is over: the other part need not go on.
+        control.cancel(CancelReason::PartFailed);
+        (failed.error, failed.rest)
+    })
+}
+
+/// What the two parts amount to. A part that was dropped where it stood has not ended at all.
+fn judge(
+    home: Option<Ended>,
+    database: Option<Ended>,
     control: &Control,
 ) -> Result<Parts<Captured>, (Error, Vec<Aborting>)> {
-    let drive = async |part: Driven<Prepared>| {
-        let mut rest = None;
-        let result = cancelling_the_other(control, async {
-            part.capture(window).await.map_err(|failed| {
-                rest = Some(failed.rest);
-                failed.error
-            })
-        })
-        .await;
-        (result, rest)
+    let (home, database) = match (home, database) {
+        (Some(Ok(home)), Some(Ok(database))) => return Ok(Parts { home, database }),
+        others => others,
     };
-    // Joined, never try-joined: the survivor of a failure must come back whole, to be aborted.
-    let ((home, home_rest), (database, database_rest)) =
-        tokio::join!(drive(parts.home), drive(parts.database));
-    let mut rest: Vec<Aborting> = home_rest.into_iter().chain(database_rest).collect();
-    match (home, database) {
-        (Ok(home), Ok(database)) => Ok(Parts { home, database }),
-        (Err(error), Ok(other)) | (Ok(other), Err(error)) => {
-            rest.push(other.give_up());
-            Err((error, rest))
+    let mut error: Option<Error> = None;
+    let mut rest = Vec::new();
+    for ended in [home, database].into_iter().flatten() {
+        match ended {
+            Ok(captured) => rest.push(captured.give_up()),
+            Err((why, aborting)) => {
+                error = Some(match error {
+                    Some(earlier) => first_cause(earlier, why),
+                    None => why,
+                });
+                rest.push(aborting);
+            }
         }
-        (Err(home), Err(database)) => Err((first_cause(home, database), rest)),
     }
+    let error = error.unwrap_or_else(|| control.error().in_phase(Phase::Capture));
+    Err((error, rest))
 }
 
 /// Cancels the run when the window has been open for too long, and ends when the sessions do not stop by themselves.
-async fn cut_off(window: &LockWindow, control: &Control) {
+async fn cut_off(window: &LockWindow, control: &Control, patience: &Patience) {
     tokio::select! {
         reason = window.overdue() => control.cancel(reason),
         () = control.cancelled() => {}
     }
-    tokio::time::sleep(STOP).await;
+    tokio::time::sleep(patience.stop).await;
 }
 
 /// Looks now and then whether the instance is still drained, and tells Bitbucket how far the capture is.
-async fn watch(window: &LockWindow, control: &Control, events: &Events) -> Infallible {
+async fn watch(
+    window: &LockWindow,
+    control: &Control,
+    events: &Events,
+    patience: &Patience,
+) -> Infallible {
     let Some(lock) = window.held() else {
         return std::future::pending().await;
     };
     let mut reported = 0;
     loop {
-        tokio::time::sleep(WATCH).await;
+        tokio::time::sleep(patience.watch).await;
         if let Err(error) = lock.ensure_drained().await
             && !error.is_transient()
         {
@@ -114,8 +133,10 @@ async fn watch(window: &LockWindow, control: &Control, events: &Events) -> Infal
         reported = percent;
         if let Some(done) = Percentage::new(percent) {
             let client = lock.client().with_retry(RetryPolicy::none());
-            if let Err(error) = client.report_progress(lock.token(), done).await {
-                events.warning(format!("bitbucket was not told the progress: {error}"));
+            let told = answered(patience, client.report_progress(lock.token(), done)).await;
+            if let Err(error) = told {
+                let why = crate::error::chain(&error);
+                events.warning(format!("bitbucket was not told the progress: {why}"));
             }
         }
     }

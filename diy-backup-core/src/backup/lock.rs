@@ -31,7 +31,7 @@ pub(super) async fn enter(
     let mut lock = run
         .phase(
             Phase::Lock,
-            MaintenanceLock::acquire(client, &journal, &events, &control),
+            MaintenanceLock::acquire(client, run.site.patience, &journal, &events, &control),
         )
         .await?;
     let state = run.site.backup.state.as_path().display().to_string();
@@ -39,6 +39,7 @@ pub(super) async fn enter(
         "Bitbucket has been locked with a token that stands in {state}/journal.json; to unlock by hand: `diy-backup unlock`"
     ));
 
+    run.starts(Phase::Drain);
     let started = Instant::now();
     if let Err(error) = lock.start_task(&control).await {
         let cleanup = control.for_cleanup();
@@ -87,6 +88,7 @@ pub(super) async fn leave(
     run: &mut Run<'_>,
     window: LockWindow,
 ) -> Result<Released, ReleaseFailed> {
+    run.starts(Phase::Release);
     let started = Instant::now();
     let was_locked = window.is_locked();
     let control = run.control.clone();

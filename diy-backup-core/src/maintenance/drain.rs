@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bitbucket_maintenance_client::{LatchState, MaintenanceStatus, RetryPolicy, TaskState};
 
-use super::{MaintenanceLock, SHORT_RETRY, answered};
+use super::{MaintenanceLock, answered};
 use crate::control::{CancelReason, Control};
 use crate::error::{Error, ErrorKind, Result};
 use crate::window::{LockLimits, LockWindow};
@@ -75,7 +75,7 @@ impl MaintenanceLock {
     /// Makes sure that home and database are still held back, as they were when the drain ended.
     pub(crate) async fn ensure_drained(&self) -> Result<()> {
         for _ in 1..ABSENT_ANSWERS {
-            match self.look(SHORT_RETRY).await? {
+            match self.look(self.patience.short_retry()).await? {
                 Progress::Drained => return Ok(()),
                 Progress::Draining(how_far) => {
                     return Err(cancelled(&format!("it is no longer drained ({how_far})")));
@@ -87,7 +87,11 @@ impl MaintenanceLock {
     }
 
     async fn look(&self, retry: RetryPolicy) -> Result<Progress> {
-        let status = answered(self.client.with_retry(retry).maintenance(&self.token)).await?;
+        let status = answered(
+            &self.patience,
+            self.client.with_retry(retry).maintenance(&self.token),
+        )
+        .await?;
         status.map_or(Ok(Progress::Absent), judge)
     }
 }

@@ -1,17 +1,17 @@
 use std::time::{Duration, Instant};
 
 use bitbucket_maintenance_client::{
-    CancelToken, Client, LockState, Percentage, RetryPolicy, UnlockToken,
+    CancelToken, Client, ErrorKind as ClientErrorKind, LockState, Percentage, RetryPolicy,
+    UnlockToken,
 };
 
-use super::{MaintenanceLock, RunningTask, SHORT_RETRY, UNLOCK_PATIENCE, answered};
+use super::{MaintenanceLock, RunningTask, answered};
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Events;
 use crate::journal::{Journal, Step};
+use crate::patience::Patience;
 
-/// The pause between two rounds of unlocking and looking.
-const PAUSE: Duration = Duration::from_millis(500);
 /// A refusal (as opposed to a failure that passes) is tried this often.
 const REFUSALS: u32 = 3;
 
@@ -19,8 +19,9 @@ impl MaintenanceLock {
     /// Tells Bitbucket that the backup is done, unlocks, and proves it. The lock comes back when that fails.
     pub(crate) async fn release(mut self, control: &Control) -> Result<Duration, (Self, Error)> {
         if self.task.is_some() {
-            let done = self.client.with_retry(SHORT_RETRY);
-            match answered(done.report_progress(&self.token, Percentage::COMPLETE)).await {
+            let client = self.client.with_retry(self.patience.short_retry());
+            let done = client.report_progress(&self.token, Percentage::COMPLETE);
+            match answered(&self.patience, done).await {
                 Ok(()) => self.task = None,
                 Err(error) => {
                     let why = crate::error::chain(&error);
@@ -42,8 +43,13 @@ impl MaintenanceLock {
     }
 
     async fn give_back(self, control: &Control) -> Result<Duration, (Self, Error)> {
-        end_task(&self.client, self.task.as_ref(), &self.token, &self.events).await;
-        if let Err(error) = unlock(&self.client, &self.token, control).await {
+        let way_back = WayBack {
+            client: &self.client,
+            patience: &self.patience,
+            token: &self.token,
+            events: &self.events,
+        };
+        if let Err(error) = way_back.go(self.task.as_ref(), control).await {
             return Err((self, error));
         }
         let held = self.held_for();
@@ -58,6 +64,7 @@ impl MaintenanceLock {
 /// [`ErrorKind::StillLocked`], with the command that unlocks.
 pub(crate) async fn free_instance(
     client: &Client,
+    patience: &Patience,
     token: &UnlockToken,
     cancel: Option<CancelToken>,
     journal: &Journal,
@@ -65,8 +72,13 @@ pub(crate) async fn free_instance(
     control: &Control,
 ) -> Result<()> {
     let task = RunningTask { cancel };
-    end_task(client, Some(&task), token, events).await;
-    unlock(client, token, control).await?;
+    let way_back = WayBack {
+        client,
+        patience,
+        token,
+        events,
+    };
+    way_back.go(Some(&task), control).await?;
     record_free(journal, events);
     Ok(())
 }
@@ -79,52 +91,66 @@ pub(crate) async fn is_free(client: &Client) -> Result<bool> {
     Ok(client.lock_state().await? == LockState::Free)
 }
 
-/// Ends a backup task that may be running. That it fails keeps nobody from unlocking.
-async fn end_task(
-    client: &Client,
-    task: Option<&RunningTask>,
-    token: &UnlockToken,
-    events: &Events,
-) {
-    let Some(task) = task else {
-        return;
-    };
-    let client = client.with_retry(SHORT_RETRY);
-    let ended = match &task.cancel {
-        Some(cancel) => answered(client.cancel(cancel)).await,
-        // Reporting the end needs the unlock token alone.
-        None => answered(client.report_progress(token, Percentage::COMPLETE)).await,
-    };
-    if let Err(error) = ended {
-        let why = crate::error::chain(&error);
-        tracing::debug!(%why, "the backup task was not cancelled");
-        if error.is_transient() {
-            events.warning(format!("the backup task was not cancelled: {why}"));
-        }
-    }
+/// The way back to a free instance.
+struct WayBack<'a> {
+    client: &'a Client,
+    patience: &'a Patience,
+    token: &'a UnlockToken,
+    events: &'a Events,
 }
 
-/// Unlocks until the instance says that it is free, which is the only proof there is.
-async fn unlock(client: &Client, token: &UnlockToken, control: &Control) -> Result<()> {
-    let started = Instant::now();
-    let mut refusals = 0;
-    loop {
-        let unlocked = client.with_retry(RetryPolicy::none()).unlock(token).await;
-        let state = answered(client.with_retry(RetryPolicy::none()).lock_state()).await;
-        if is_proof(&unlocked, &state) {
-            return Ok(());
+impl WayBack<'_> {
+    /// Ends the task, and unlocks until the instance says that it is free, which is the only proof there is.
+    async fn go(&self, task: Option<&RunningTask>, control: &Control) -> Result<()> {
+        let started = Instant::now();
+        let mut task = self.end_task(task).await;
+        let mut refusals = 0;
+        loop {
+            let once = self.client.with_retry(RetryPolicy::none());
+            let unlocked = once.unlock(self.token).await;
+            let state = answered(self.patience, once.lock_state()).await;
+            if is_proof(&unlocked, &state) {
+                return Ok(());
+            }
+            let refused = unlocked.as_ref().is_err_and(|error| !error.is_transient());
+            if refused && task.is_none() {
+                refusals += 1;
+            }
+            if refusals >= REFUSALS || started.elapsed() >= self.patience.unlock {
+                return Err(still_locked(unlocked.err().map(Error::from), state.err()));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.patience.pause) => {}
+                () = control.killed() => return Err(still_locked(unlocked.err().map(Error::from), state.err())),
+            }
+            // A task that still runs may be what the unlock is refused for.
+            task = self.end_task(task).await;
         }
-        if unlocked.as_ref().is_err_and(|error| !error.is_transient()) {
-            refusals += 1;
+    }
+
+    /// Ends a backup task that may be running, and gives it back if it may run on. That keeps nobody from unlocking.
+    async fn end_task<'t>(&self, task: Option<&'t RunningTask>) -> Option<&'t RunningTask> {
+        let task = task?;
+        let client = self.client.with_retry(self.patience.short_retry());
+        let ended = match &task.cancel {
+            Some(cancel) => answered(self.patience, client.cancel(cancel)).await,
+            // Reporting the end needs the unlock token alone; it is refused until the instance is drained.
+            None => {
+                let done = client.report_progress(self.token, Percentage::COMPLETE);
+                answered(self.patience, done).await
+            }
+        };
+        let error = ended.err()?;
+        let why = crate::error::chain(&error);
+        tracing::debug!(%why, "the backup task was not ended");
+        if error.is_transient() {
+            self.events
+                .warning(format!("the backup task was not cancelled: {why}"));
+            return Some(task);
         }
-        let given_up = refusals >= REFUSALS || started.elapsed() >= UNLOCK_PATIENCE;
-        if given_up {
-            return Err(still_locked(unlocked.err().map(Error::from), state.err()));
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = control.killed() => return Err(still_locked(unlocked.err().map(Error::from), state.err())),
-        }
+        let not_yet =
+            task.cancel.is_none() && client_kind(&error) == Some(ClientErrorKind::Conflict);
+        not_yet.then_some(task)
     }
 }
 
@@ -138,12 +164,18 @@ fn is_proof(
         Ok(LockState::Free) => true,
         Ok(LockState::Locked) => false,
         Err(error) => {
-            let cause = std::error::Error::source(error);
-            let cause =
-                cause.and_then(|cause| cause.downcast_ref::<bitbucket_maintenance_client::Error>());
-            unlocked.is_ok() && cause.is_some_and(|cause| cause.status() == Some(404))
+            unlocked.is_ok() && client_error(error).is_some_and(|cause| cause.status() == Some(404))
         }
     }
+}
+
+fn client_kind(error: &Error) -> Option<ClientErrorKind> {
+    client_error(error).map(bitbucket_maintenance_client::Error::kind)
+}
+
+/// What the client said, below our own words.
+fn client_error(error: &Error) -> Option<&bitbucket_maintenance_client::Error> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 fn still_locked(unlock: Option<Error>, look: Option<Error>) -> Error {

@@ -1,0 +1,54 @@
+//! How long Bitbucket and sessions are waited for.
+
+use std::time::Duration;
+
+use bitbucket_maintenance_client::RetryPolicy;
+
+/// How long Bitbucket and sessions are waited for before they count as lost. The defaults suit clusters behind load
+/// balancers; a program that embeds this crate may be less patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Patience {
+    /// A single attempt at a call, from connecting to the end of its answer. 100 s: locking and unlocking a cluster
+    /// may each take 60 s.
+    pub request: Duration,
+    /// The answer to a call that Bitbucket answers in milliseconds, while the instance is locked. 10 s: what takes
+    /// longer has been lost by something in between.
+    pub answer: Duration,
+    /// How long a call that fails for reasons that pass is repeated while the instance is locked. 10 s.
+    pub retry: Duration,
+    /// How long an instance whose lock request has failed is asked whether it is locked. 30 s.
+    pub proof: Duration,
+    /// How long the unlock is tried when it fails for reasons that pass. 120 s.
+    pub unlock: Duration,
+    /// The pause between two rounds of locking or unlocking. 500 ms.
+    pub pause: Duration,
+    /// How often a capture looks whether the instance is still drained. 500 ms.
+    pub watch: Duration,
+    /// How long sessions may take to stop when the window must close; then they are dropped where they stand. 10 s.
+    pub stop: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            request: Duration::from_secs(100),
+            answer: Duration::from_secs(10),
+            retry: Duration::from_secs(10),
+            proof: Duration::from_secs(30),
+            unlock: Duration::from_secs(120),
+            pause: Duration::from_millis(500),
+            watch: Duration::from_millis(500),
+            stop: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Patience {
+    /// The policy for calls while the instance is locked.
+    pub(crate) fn short_retry(&self) -> RetryPolicy {
+        RetryPolicy::none()
+            .with_deadline(self.retry)
+            .with_backoff(Duration::from_millis(20), Duration::from_secs(1))
+    }
+}
