@@ -1,1 +1,51 @@
 //! Home strategy of diy-backup that copies the Bitbucket home directory with rsync.
+//!
+//! The strategy `rsync` copies the home directory and the data stores twice: once while people work, and once more
+//! while the instance is locked and drained, when only what has changed since is left to copy. A plain file system
+//! cannot be pinned, so the second pass is all inside the lock window; what makes it exact, and why size and
+//! modification time alone would not, stands in the module `scan`.
+//!
+//! A restore builds everything beside its target and moves it into place at the end, see [`RsyncHome`].
+//!
+//! ```
+//! use diy_backup_core::Registry;
+//!
+//! let mut registry = Registry::with_builtins();
+//! strategy_rsync::register(&mut registry)?;
+//! # Ok::<(), diy_backup_core::Error>(())
+//! ```
+
+mod check;
+mod config;
+mod copier;
+mod exclude;
+mod folder;
+mod owner;
+mod platform;
+mod proven;
+mod remove;
+mod repositories;
+mod restore;
+mod rsync;
+mod scan;
+mod session;
+mod strategy;
+mod walk;
+
+use std::sync::Arc;
+
+use diy_backup_core::{Registry, Result};
+
+pub use config::{RepositoryId, RsyncConfig, TrackChanges};
+pub use owner::OwnerName;
+pub use strategy::RsyncHome;
+
+/// Adds the home strategy `rsync` to `registry`.
+///
+/// # Errors
+/// [`ErrorKind::Config`](diy_backup_core::ErrorKind::Config) when it has one of that name already.
+pub fn register(registry: &mut Registry) -> Result<()> {
+    registry.register_home(strategy::NAME, |config| {
+        Ok(Arc::new(RsyncHome::from_config(config)?))
+    })
+}

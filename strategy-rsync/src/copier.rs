@@ -1,0 +1,166 @@
+//! One pass of rsync over a folder, and what makes it exact.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::SystemTime;
+
+use diy_backup_core::{Control, Error, ErrorKind, Meter, Output, Result, Tool};
+
+use crate::folder::Folder;
+use crate::rsync::{self, Rsync};
+use crate::scan::{Census, Scan};
+use crate::walk::{Stop, blocking};
+
+/// How often a live pass is tried. What changes under rsync's hands can make it fail once, not again and again.
+const LIVE_ATTEMPTS: u32 = 3;
+
+/// Whether anything may change in the folder while it is copied.
+#[derive(Debug, Clone)]
+pub(crate) enum Quiet {
+    /// People work: files come, go and change.
+    No(Meter),
+    /// The instance is drained: nothing may vanish.
+    Yes,
+}
+
+/// Copies folders to the staging folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Copier {
+    pub(crate) rsync: Rsync,
+    pub(crate) control: Control,
+}
+
+impl Copier {
+    /// Makes the copy of `folder` the same as the folder. Copies whose originals changed before `proven_until` are
+    /// known to be good if they look so; see [`scan`](crate::scan).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tool`] when rsync fails; in a quiet folder also when a file vanishes.
+    pub(crate) async fn pass(
+        &self,
+        folder: &Folder,
+        proven_until: SystemTime,
+        quiet: &Quiet,
+    ) -> Result<Census> {
+        let scan = Scan {
+            folder: folder.clone(),
+            proven_until,
+            began: SystemTime::now(),
+            list: list_path(folder),
+        };
+        let list = scan.list.clone();
+        let stop = Stop::new(&self.control);
+        // The scan does not wait for rsync, nor rsync for the scan: each goes by what it sees, and both see the same
+        // originals. So the lock window holds the longer of the two, not their sum.
+        let _stop_with_us = stop.on_drop();
+        let (census, ()) = tokio::try_join!(
+            blocking(move || scan.run(&stop)),
+            self.mirror(folder, quiet)
+        )?;
+        if census.doubtful > 0 {
+            census.remove_mislinked(&folder.copy)?;
+            tracing::debug!(folder = %folder.role, files = census.doubtful, "comparing content");
+            self.compare(folder, &list, quiet).await?;
+            let _ = std::fs::remove_file(&list);
+        }
+        Ok(census)
+    }
+
+    /// Copies what looks different and deletes what is not there any more.
+    async fn mirror(&self, folder: &Folder, quiet: &Quiet) -> Result<()> {
+        let tool = rsync::exact_copy(self.rsync.extras(&folder.source, &folder.copy))
+            .args(["--delete", "--delete-excluded"])
+            .args(folder.exclusions.arguments());
+        self.run(folder, tool, quiet).await
+    }
+
+    /// Copies those of the listed files whose content is different.
+    async fn compare(&self, folder: &Folder, list: &Path, quiet: &Quiet) -> Result<()> {
+        let mut from = OsString::from("--files-from=");
+        from.push(list);
+        let mut tool = rsync::exact_copy(self.rsync.extras(&folder.source, &folder.copy))
+            .args(["--checksum", "--from0", "--no-recursive"])
+            .arg(from);
+        if matches!(quiet, Quiet::No(_)) {
+            tool = tool.arg("--ignore-missing-args");
+        }
+        self.run(folder, tool, quiet).await
+    }
+
+    async fn run(&self, folder: &Folder, tool: Tool, quiet: &Quiet) -> Result<()> {
+        let mut tool = tool.accept_exit(&[rsync::PARTIAL, rsync::VANISHED]);
+        if matches!(quiet, Quiet::No(_)) {
+            tool = tool.args(["--info=progress2", "--outbuf=N"]);
+        }
+        let tool = tool
+            .arg("--")
+            .arg(rsync::content_of(&folder.source))
+            .arg(rsync::content_of(&folder.copy));
+        let mut attempt = 1;
+        loop {
+            let output = self.run_once(&tool, quiet).await?;
+            match (output.status, quiet) {
+                (0, _) | (rsync::VANISHED, Quiet::No(_)) => return Ok(()),
+                (rsync::VANISHED, Quiet::Yes) => return Err(vanished(folder, &output)),
+                (_, Quiet::No(_)) if attempt < LIVE_ATTEMPTS => attempt += 1,
+                _ => return Err(incomplete(folder, &output)),
+            }
+        }
+    }
+
+    async fn run_once(&self, tool: &Tool, quiet: &Quiet) -> Result<Output> {
+        let Quiet::No(meter) = quiet else {
+            return tool.run(&self.control).await;
+        };
+        let mut counted = 0;
+        tool.run_watched(&self.control, |line| {
+            if let Some(bytes) = rsync::progress_bytes(line.text) {
+                meter.advance(bytes.saturating_sub(counted));
+                counted = bytes.max(counted);
+            }
+        })
+        .await
+    }
+}
+
+/// Beside the copy, so that it is as private and on the same file system.
+fn list_path(folder: &Folder) -> std::path::PathBuf {
+    let mut name = folder.copy.as_os_str().to_owned();
+    name.push(".rsync-doubtful");
+    name.into()
+}
+
+fn vanished(folder: &Folder, output: &Output) -> Error {
+    let message = format!(
+        "files vanished from {} while the instance was drained: {}",
+        folder.role,
+        one_line(output)
+    );
+    Error::new(ErrorKind::Tool, message).with_hint(format!(
+        "Something else than Bitbucket works in {}: find it and keep it out during backups.",
+        folder.source.display()
+    ))
+}
+
+fn incomplete(folder: &Folder, output: &Output) -> Error {
+    let message = format!(
+        "rsync could not copy all of {}: {}",
+        folder.role,
+        one_line(output)
+    );
+    let full = output.stderr_tail.contains("No space left on device")
+        || output.stderr_tail.contains("Disk quota exceeded");
+    if full {
+        return Error::new(ErrorKind::Space, message).with_hint(format!(
+            "Make room on the file system of {}.",
+            folder.copy.display()
+        ));
+    }
+    Error::new(ErrorKind::Tool, message).with_hint(
+        "Run as a user who may read every file of the instance (root, or the user that Bitbucket runs as).",
+    )
+}
+
+fn one_line(output: &Output) -> String {
+    output.stderr_tail.replace('\n', " | ")
+}

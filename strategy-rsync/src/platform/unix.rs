@@ -1,0 +1,236 @@
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{Access, AtFlags, CWD};
+
+use crate::owner::{Owner, OwnerName};
+
+/// What a directory entry says about itself beyond what the standard library has for every system.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts {
+    /// Device and inode.
+    pub(crate) id: (u64, u64),
+    pub(crate) links: u64,
+    pub(crate) mode: u32,
+    pub(crate) user: u32,
+    /// When content or attributes changed last, by the file system's own clock; nobody can set it.
+    pub(crate) changed: SystemTime,
+    pub(crate) modified: (i64, i64),
+    pub(crate) allocated_bytes: u64,
+}
+
+impl Facts {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            id: (metadata.dev(), metadata.ino()),
+            links: metadata.nlink(),
+            mode: metadata.mode(),
+            user: metadata.uid(),
+            changed: instant(metadata.ctime(), metadata.ctime_nsec()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            allocated_bytes: metadata.blocks().saturating_mul(512),
+        }
+    }
+
+    /// Whether attributes changed after the content did last: of a folder, that it may have been moved here.
+    pub(crate) fn changed_after_modification(&self) -> bool {
+        let (seconds, nanoseconds) = self.modified;
+        self.changed != instant(seconds, nanoseconds)
+    }
+}
+
+fn instant(seconds: i64, nanoseconds: i64) -> SystemTime {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    let nanoseconds = u32::try_from(nanoseconds).unwrap_or(0);
+    UNIX_EPOCH + Duration::new(seconds, nanoseconds)
+}
+
+/// A file name of these bytes.
+pub(crate) fn os_string(bytes: Vec<u8>) -> OsString {
+    OsString::from_vec(bytes)
+}
+
+/// Whether this process may read and write everything.
+pub(crate) fn is_administrator() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// The user that this process is.
+pub(crate) fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether a file or folder with these facts can be read by us.
+pub(crate) fn is_readable(path: &Path, facts: &Facts, is_folder: bool) -> bool {
+    let (wanted, bits) = if is_folder {
+        (Access::READ_OK | Access::EXEC_OK, 0o500)
+    } else {
+        (Access::READ_OK, 0o400)
+    };
+    // The mode of files that are our own is answer enough, and saves a call for each.
+    let own = facts.user == own_user() && facts.mode & bits == bits;
+    own || is_administrator() || may(path, wanted)
+}
+
+/// Whether we may make and remove names in a folder.
+pub(crate) fn is_writable_folder(path: &Path) -> bool {
+    may(path, Access::WRITE_OK | Access::EXEC_OK)
+}
+
+fn may(path: &Path, access: Access) -> bool {
+    rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).is_ok()
+}
+
+/// Writes everything of the file system that `path` is on to its disk.
+pub(crate) fn sync_file_system(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    #[cfg(target_os = "linux")]
+    {
+        rustix::fs::syncfs(&file).map_err(io::Error::from)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        rustix::fs::sync();
+        file.sync_all()
+    }
+}
+
+/// Whether the folder `path` is where a file system is mounted, so that it cannot be replaced.
+pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let own = std::fs::metadata(path)?;
+    let parent = path.parent().map_or(Ok(None), |parent| {
+        std::fs::metadata(parent).map(|metadata| Some(metadata.dev()))
+    })?;
+    Ok(parent != Some(own.dev()) || is_mount_root(path))
+}
+
+/// A bind mount has the device number of the file system that it shows: the kernel has to be asked.
+#[cfg(target_os = "linux")]
+fn is_mount_root(path: &Path) -> bool {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+    let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::BASIC_STATS);
+    stat.is_ok_and(|stat| {
+        stat.stx_attributes_mask
+            .contains(StatxAttributes::MOUNT_ROOT)
+            && stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mount_root(_: &Path) -> bool {
+    false
+}
+
+/// Bytes that we may still write to the file system of `path`, and its device number.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::statvfs(path)?;
+    let device = std::fs::metadata(path)?.dev();
+    Ok((device, stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
+/// Makes a folder that is its owner's alone from its creation, with its missing parents.
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+/// Makes an empty file that is its owner's alone from its creation, in place of one that is there.
+pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Gives us the right to change what is in a folder of our own.
+pub(crate) fn make_changeable(folder: &Path) -> io::Result<()> {
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Gives `path` itself, not what it links to, to `owner`, and keeps its mode.
+pub(crate) fn change_owner(path: &Path, metadata: &Metadata, owner: Owner) -> io::Result<()> {
+    if (metadata.uid(), metadata.gid()) == (owner.user, owner.group) {
+        return Ok(());
+    }
+    std::os::unix::fs::lchown(path, Some(owner.user), Some(owner.group))?;
+    // The kernel takes the set-user and set-group bits away with the owner they were meant for.
+    if metadata.mode() & 0o6000 != 0 && !metadata.is_symlink() {
+        std::fs::set_permissions(path, metadata.permissions())?;
+    }
+    Ok(())
+}
+
+/// Gives the folder `to` the mode, the owner and the times of `from`.
+pub(crate) fn copy_attributes(from: &Metadata, to: &Path) -> io::Result<()> {
+    let owner = Owner {
+        user: from.uid(),
+        group: from.gid(),
+    };
+    change_owner(to, &std::fs::symlink_metadata(to)?, owner)?;
+    std::fs::set_permissions(to, from.permissions())?;
+    let times = std::fs::FileTimes::new()
+        .set_accessed(from.accessed()?)
+        .set_modified(from.modified()?);
+    File::open(to)?.set_times(times)
+}
+
+/// Looks an owner up in the system's databases; `None` when there is no such user or group.
+pub(crate) fn find_owner(name: &OwnerName) -> Option<Owner> {
+    let number = |text: &str| text.parse::<u32>().ok();
+    let user = uzers::get_user_by_name(name.user())
+        .or_else(|| uzers::get_user_by_uid(number(name.user())?));
+    let user_id = user
+        .as_ref()
+        .map(uzers::User::uid)
+        .or_else(|| number(name.user()))?;
+    let group = match name.group() {
+        Some(group) => uzers::get_group_by_name(group)
+            .map(|group| group.gid())
+            .or_else(|| number(group))?,
+        None => user?.primary_group_id(),
+    };
+    Some(Owner {
+        user: user_id,
+        group,
+    })
+}
+
+/// Whether the kernel will let us give files to `owner`.
+pub(crate) fn may_give_to(owner: Owner) -> bool {
+    let own_groups = || {
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        let own = rustix::process::getegid();
+        groups
+            .into_iter()
+            .chain([own])
+            .any(|group| group.as_raw() == owner.group)
+    };
+    is_administrator() || (owner.user == own_user() && own_groups())
+}
+
+/// Whether files at `path` can have extended attributes.
+pub(crate) fn keeps_attributes(path: &Path) -> bool {
+    is_supported(path, "user.diy-backup.probe")
+}
+
+/// Whether files at `path` can have POSIX access control lists.
+pub(crate) fn keeps_acls(path: &Path) -> bool {
+    is_supported(path, "system.posix_acl_access")
+}
+
+fn is_supported(path: &Path, attribute: &str) -> bool {
+    // Asking for one that is not there tells apart "none" and "not supported", and changes nothing.
+    !matches!(xattr::get(path, attribute), Err(error) if error.kind() == io::ErrorKind::Unsupported)
+}

@@ -1,0 +1,161 @@
+//! What is known of the copies that earlier runs have left.
+//!
+//! For each copy there is an instant in a file beside it, the *proven* instant: a copy that looks like its original
+//! has its content too, unless the original changed at or after it. [`scan`](crate::scan) says what that is for. A
+//! pass over everything moves the instant to its own beginning. A copy without one, such as one that the shell
+//! scripts made, is proven by nothing: its first pass compares the content of all files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use diy_backup_core::{Error, ErrorKind, Result, Staging, write_private};
+use serde::{Deserialize, Serialize};
+
+use crate::folder::Folder;
+
+/// By how much a proven instant is set back. It covers the clock of a file server that goes behind ours, and the
+/// time that the kernel leaves a page dirty.
+pub(crate) const SLACK: Duration = Duration::from_secs(60);
+
+const FILE: &str = ".rsync-proven.json";
+const FORMAT: u32 = 1;
+
+/// The proven instants of a staging folder.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    path: PathBuf,
+    record: Record,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    format: u32,
+    copies: BTreeMap<String, Copy>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Copy {
+    source: String,
+    /// Since the Unix epoch.
+    proven_until: Duration,
+}
+
+impl Proven {
+    /// Reads what is known in `staging`. A file that cannot be read proves nothing, which is safe.
+    pub(crate) fn read(staging: &Staging) -> Self {
+        let path = staging.root().join(FILE);
+        let record = std::fs::read(&path)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Record>(&text).ok())
+            .filter(|record| record.format == FORMAT);
+        Self {
+            path,
+            record: record.unwrap_or_else(|| Record {
+                format: FORMAT,
+                copies: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// Until when the copy of `folder` is proven, seen from `now`.
+    pub(crate) fn until(&self, folder: &Folder, now: SystemTime) -> SystemTime {
+        if is_empty(&folder.copy) {
+            return set_back(now);
+        }
+        let copy = self.record.copies.get(&folder.role.label());
+        copy.filter(|copy| copy.source == name_of(&folder.source))
+            .map(|copy| UNIX_EPOCH + copy.proven_until)
+            // An instant in the future says that the clock was set: it proves nothing.
+            .filter(|until| *until <= now)
+            .unwrap_or(UNIX_EPOCH)
+    }
+
+    /// Says that a pass over all of `folder`, begun at `began`, has succeeded.
+    pub(crate) fn set(&mut self, folder: &Folder, began: SystemTime) {
+        let copy = Copy {
+            source: name_of(&folder.source),
+            proven_until: set_back(began)
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        };
+        self.record.copies.insert(folder.role.label(), copy);
+    }
+
+    /// Writes everything down, durably.
+    ///
+    /// # Errors
+    /// When it cannot be written; then the next run compares more than it would have to.
+    pub(crate) fn write(&self) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&self.record).map_err(|error| {
+            Error::new(ErrorKind::Internal, "cannot write proven instants as JSON")
+                .with_source(error)
+        })?;
+        write_private(&self.path, &text)
+    }
+}
+
+/// The instant to take for `began`, so that whatever changed after it counts as changed.
+pub(crate) fn set_back(began: SystemTime) -> SystemTime {
+    began.checked_sub(SLACK).unwrap_or(UNIX_EPOCH)
+}
+
+fn name_of(source: &Path) -> String {
+    source.to_string_lossy().into_owned()
+}
+
+fn is_empty(folder: &Path) -> bool {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exclude::Exclusions;
+    use crate::folder::Role;
+
+    fn folder(root: &Path, source: &str) -> Folder {
+        let copy = root.join("bitbucket-home");
+        std::fs::create_dir_all(&copy).unwrap();
+        Folder {
+            role: Role::Home,
+            source: source.into(),
+            copy,
+            exclusions: Exclusions::default(),
+        }
+    }
+
+    #[test]
+    fn a_copy_of_unknown_origin_is_proven_by_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = Staging::new(root.path());
+        let folder = folder(root.path(), "/h");
+        let now = SystemTime::now();
+        assert_eq!(Proven::read(&staging).until(&folder, now), set_back(now));
+        std::fs::write(folder.copy.join("x"), "x").unwrap();
+        assert_eq!(Proven::read(&staging).until(&folder, now), UNIX_EPOCH);
+    }
+
+    #[test]
+    fn an_instant_holds_for_the_same_source_and_the_past_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let staging = Staging::new(root.path());
+        let one = folder(root.path(), "/h");
+        std::fs::write(one.copy.join("x"), "x").unwrap();
+        let now = SystemTime::now();
+        let mut proven = Proven::read(&staging);
+        proven.set(&one, now);
+        proven.write().unwrap();
+        let proven = Proven::read(&staging);
+        assert_eq!(proven.until(&one, now), set_back(now));
+        assert_eq!(
+            proven.until(&folder(root.path(), "/other"), now),
+            UNIX_EPOCH
+        );
+        let earlier = now - SLACK - SLACK;
+        assert_eq!(proven.until(&one, earlier), UNIX_EPOCH);
+    }
+}

@@ -1,0 +1,196 @@
+//! The way back: everything is built beside its target, then moved into place.
+
+mod session;
+mod site;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use diy_backup_core::{
+    Committed, Error, ErrorKind, InstanceKind, Leftover, Restore, RestoreContext, RestoreSession,
+    Result, ResultExt, async_trait,
+};
+
+use crate::config::RsyncConfig;
+use crate::folder::Role;
+use crate::platform;
+use crate::rsync::Rsync;
+use crate::walk::blocking;
+use session::RsyncRestoreSession;
+use site::Site;
+
+/// The kind of the leftovers that a restore records.
+const LEFTOVER: &str = "restored-folder";
+
+/// Restores what the strategy `rsync` has backed up.
+#[derive(Debug)]
+pub(crate) struct RsyncRestore {
+    config: RsyncConfig,
+    kind: InstanceKind,
+}
+
+impl RsyncRestore {
+    pub(crate) fn new(config: RsyncConfig, kind: InstanceKind) -> Self {
+        Self { config, kind }
+    }
+
+    /// Removes what a restore that died has built.
+    ///
+    /// # Errors
+    /// When it is still there.
+    pub(crate) async fn discard(&self, leftover: &Leftover) -> Result<()> {
+        let (config, leftover) = (self.config.clone(), leftover.clone());
+        blocking(move || match site_of(&config, &leftover) {
+            Some((site, _)) => site.discard(),
+            None => unknown(&leftover),
+        })
+        .await
+    }
+
+    /// All places of the restore that `leftover` belongs to: data stores, then the home directory.
+    fn sites(config: &RsyncConfig, leftover: &Leftover) -> Result<Vec<Site>> {
+        let Some((_, restore)) = site_of(config, leftover) else {
+            return unknown(leftover).map(|()| Vec::new());
+        };
+        let targets = roles(config);
+        let mut sites: Vec<Site> = targets
+            .iter()
+            .filter_map(|(role, path)| Site::of_restore(*role, path, &restore))
+            .collect();
+        sites.reverse();
+        Ok(sites)
+    }
+}
+
+#[async_trait]
+impl Restore for RsyncRestore {
+    async fn prepare_restore(&self, cx: &RestoreContext) -> Result<Box<dyn RestoreSession>> {
+        let rsync = Rsync::find(cx.control()).await?;
+        let owner = match &self.config.owner {
+            Some(name) => Some(name.resolve_for_giving()?),
+            None => None,
+        };
+        self.ensure_same_number(cx)?;
+        let (config, context) = (self.config.clone(), cx.clone());
+        let sites = blocking(move || {
+            let sites = roles(&config)
+                .iter()
+                .map(|(role, path)| Site::plan(*role, path, &context.id().to_string()))
+                .collect::<Result<Vec<_>>>()?;
+            ensure_room(&sites, &context)?;
+            Ok(sites)
+        })
+        .await?;
+        Ok(Box::new(RsyncRestoreSession::new(
+            sites,
+            owner,
+            rsync,
+            self.kind,
+            cx.clone(),
+        )))
+    }
+
+    /// The first folder that stands in its final place decides: from there on, the only way is forward.
+    async fn was_committed(&self, leftover: &Leftover) -> Result<Committed> {
+        let (config, leftover) = (self.config.clone(), leftover.clone());
+        blocking(move || {
+            for site in Self::sites(&config, &leftover)? {
+                if site.is_committed()? {
+                    return Ok(Committed::Yes);
+                }
+            }
+            Ok(Committed::No)
+        })
+        .await
+    }
+
+    async fn resume_commit(&self, leftover: &Leftover) -> Result<()> {
+        let (config, leftover) = (self.config.clone(), leftover.clone());
+        blocking(move || {
+            Self::sites(&config, &leftover)?
+                .iter()
+                .try_for_each(Site::resume)
+        })
+        .await
+    }
+}
+
+impl RsyncRestore {
+    fn ensure_same_number(&self, cx: &RestoreContext) -> Result<()> {
+        let stored = cx
+            .artifact()
+            .and_then(|artifact| artifact.detail("data-stores")?.parse::<usize>().ok());
+        let configured = self.config.data_stores.len();
+        match stored {
+            Some(stored) if stored != configured => {
+                let message = format!(
+                    "the backup has {stored} data stores, and the configuration names {configured}"
+                );
+                Err(Error::new(ErrorKind::Check, message).with_hint(
+                    "Name one folder in `data-stores` for each; the manifest of the backup lists where they were.",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What each configured path is: the home directory, then the data stores.
+fn roles(config: &RsyncConfig) -> Vec<(Role, PathBuf)> {
+    let roles = std::iter::once(Role::Home).chain((0..).map(Role::DataStore));
+    roles.zip(config.folders().map(Path::to_owned)).collect()
+}
+
+/// The place that a leftover is at, and the restore that made it.
+fn site_of(config: &RsyncConfig, leftover: &Leftover) -> Option<(Site, String)> {
+    let build = Path::new(&leftover.id);
+    roles(config)
+        .iter()
+        .find_map(|(role, path)| Site::of_build(*role, path, build))
+}
+
+/// What no configured folder explains is not touched.
+fn unknown(leftover: &Leftover) -> Result<()> {
+    if std::fs::symlink_metadata(&leftover.id).is_err() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} was built by a restore to a folder that the section [home] names no more",
+        leftover.id
+    );
+    Err(Error::new(ErrorKind::Check, message)
+        .with_hint("Restore the old paths in the configuration, or move the folder away by hand."))
+}
+
+/// Makes sure that every file system has room for what is built on it, as far as the backup tells.
+fn ensure_room(sites: &[Site], cx: &RestoreContext) -> Result<()> {
+    let Some(artifact) = cx.artifact() else {
+        return Ok(());
+    };
+    let mut needs: BTreeMap<u64, (u64, u64, &Path)> = BTreeMap::new();
+    for site in sites {
+        let detail = artifact.detail(&format!("{}-bytes", site.role().label()));
+        let bytes = match detail.and_then(|text| text.parse().ok()) {
+            Some(bytes) => bytes,
+            // The total is all that is known: it counts where most of it goes.
+            None if site.role() == Role::Home => artifact.bytes,
+            None => 0,
+        };
+        let place = site.place();
+        let (device, free) = platform::free_bytes(place)
+            .io_context(|| format!("cannot tell how much room there is at {}", place.display()))?;
+        let need = needs.entry(device).or_insert((0, free, place));
+        need.0 = need.0.saturating_add(bytes);
+    }
+    for (need, free, place) in needs.into_values() {
+        if need > free {
+            let message = format!(
+                "the restore needs {need} bytes on the file system of {}, and {free} are free",
+                place.display()
+            );
+            return Err(Error::new(ErrorKind::Space, message)
+                .with_hint("Make room there, or restore to a larger file system."));
+        }
+    }
+    Ok(())
+}

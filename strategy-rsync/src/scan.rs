@@ -1,0 +1,217 @@
+//! Finding the files that rsync would wrongly take for unchanged.
+//!
+//! rsync takes a file for unchanged when size and modification time are the same on both sides. That is not enough
+//! for a backup that promises to be exact:
+//!
+//! - The kernel stamps times by its tick, a few milliseconds. A file that is written, copied by the live pass, and
+//!   written again within one tick, with the same size, has the same modification time. References of git are 41
+//!   bytes each and written in bursts.
+//! - A program can set a modification time to whatever it likes, and moving a file keeps it.
+//!
+//! Nobody can set a *change* time (ctime), and every write, move, link and change of attributes sets it. So for each
+//! folder there is an instant, see [`proven`](crate::proven), of which this holds: **a copy with the size and the
+//! modification time of its original has its content too, unless the original's change time is at or after that
+//! instant.** Files of the second sort are what a [`Scan`] lists, and rsync compares their content (`--checksum`).
+//! As a rule these are a handful: files that changed *and* show the same size and time as their copy.
+//!
+//! What else could slip through, and why it does not:
+//!
+//! - *A moved folder* keeps the change times of what is in it. Its own change time is new and later than its
+//!   modification time; then everything below counts as changed.
+//! - *Stores through mmap* set the times when a page is first written after it was cleaned, not at every store. The
+//!   file system is synced before the first pass, which cleans all pages; and the instant is set back by
+//!   [`SLACK`](crate::proven::SLACK), twice as long as the kernel leaves a page dirty. Neither git nor Bitbucket write their home so.
+//! - *A file server's clock* may go behind ours: the same slack covers it.
+//! - *Hard links*: the change time belongs to the inode, so all names of a file are listed together, and rsync keeps
+//!   them together. Where a file has other links than its copy, the copy is taken away before, so that it does not
+//!   change together with one it no longer belongs to.
+//! - *A copy that rsync made in this very pass* was read in this pass: the inode of such a copy has been created after
+//!   the pass began, as rsync writes a new file and renames it. It needs no second look.
+
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use diy_backup_core::{Error, Result, ResultExt};
+
+use crate::folder::Folder;
+use crate::platform::{self, Facts};
+use crate::walk::{Entry, Stop, Walk};
+
+/// Looks at every file of a folder while rsync copies it.
+#[derive(Debug, Clone)]
+pub(crate) struct Scan {
+    pub(crate) folder: Folder,
+    /// Files that changed before are proven, see the module's own text.
+    pub(crate) proven_until: SystemTime,
+    /// When this pass began.
+    pub(crate) began: SystemTime,
+    /// Where the list of files goes whose content has to be compared.
+    pub(crate) list: PathBuf,
+}
+
+/// What a scan has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// Files, folders and links that belong into the copy.
+    pub(crate) entries: u64,
+    /// Bytes on disk, hard links counted once.
+    pub(crate) bytes: u64,
+    /// How many files the list holds.
+    pub(crate) doubtful: u64,
+    /// Copies that have to go first, as they are linked to others than their originals are. Relative paths.
+    pub(crate) mislinked: Vec<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    list: Option<BufWriter<File>>,
+    doubtful: u64,
+    mislinked: Vec<PathBuf>,
+    linked: HashSet<(u64, u64)>,
+}
+
+/// Whether something above an entry may have been moved to where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Above {
+    Settled,
+    Moved,
+}
+
+impl Scan {
+    /// Looks at everything.
+    ///
+    /// # Errors
+    /// When something cannot be looked at, or the list cannot be written.
+    pub(crate) fn run(&self, stop: &Stop) -> Result<Census> {
+        let found = Mutex::new(Found::default());
+        let (entries, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        let walk = Walk {
+            root: &self.folder.source,
+            exclusions: &self.folder.exclusions,
+            stop,
+        };
+        walk.run(Above::Settled, |entry, above| {
+            let facts = Facts::of(entry.metadata);
+            let kind = entry.metadata.file_type();
+            if kind.is_dir() || kind.is_file() || kind.is_symlink() {
+                entries.fetch_add(1, Ordering::Relaxed);
+            }
+            if kind.is_dir() {
+                bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
+                return Ok(Some(self.handed_down(&facts, above)));
+            }
+            if kind.is_file() {
+                if facts.links == 1 || lock(&found).linked.insert(facts.id) {
+                    bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
+                }
+                self.look_at(entry, &facts, above, &found)?;
+            }
+            Ok(None)
+        })?;
+        let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mut list) = found.list {
+            list.flush().map_err(|error| self.cannot_list(error))?;
+        }
+        Ok(Census {
+            entries: entries.into_inner(),
+            bytes: bytes.into_inner(),
+            doubtful: found.doubtful,
+            mislinked: found.mislinked,
+        })
+    }
+
+    fn handed_down(&self, facts: &Facts, above: Above) -> Above {
+        let moved = facts.changed >= self.proven_until && facts.changed_after_modification();
+        if moved { Above::Moved } else { above }
+    }
+
+    fn look_at(
+        &self,
+        entry: &Entry<'_>,
+        facts: &Facts,
+        above: Above,
+        found: &Mutex<Found>,
+    ) -> Result<()> {
+        if above == Above::Settled && facts.changed < self.proven_until {
+            return Ok(());
+        }
+        let Ok(copy) = self.folder.copy.join(entry.relative).symlink_metadata() else {
+            // There is no copy: rsync will make it, or is just doing so. A name of a linked file is listed with the
+            // others nevertheless, so that rsync sees all of them at once.
+            return if facts.links > 1 {
+                self.list(entry.relative, found)
+            } else {
+                Ok(())
+            };
+        };
+        let copy_facts = Facts::of(&copy);
+        if copy.is_file() && copy_facts.links > 1 && copy_facts.links != facts.links {
+            lock(found).mislinked.push(entry.relative.to_owned());
+            return self.list(entry.relative, found);
+        }
+        if facts.links > 1 || (self.looks_unchanged(entry, facts, &copy) && !self.is_new(&copy)) {
+            return self.list(entry.relative, found);
+        }
+        Ok(())
+    }
+
+    /// Whether rsync would take the file for unchanged.
+    fn looks_unchanged(&self, entry: &Entry<'_>, facts: &Facts, copy: &Metadata) -> bool {
+        copy.is_file()
+            && copy.len() == entry.metadata.len()
+            && Facts::of(copy).modified == facts.modified
+    }
+
+    /// Whether the copy was written in this pass. Where the file system does not tell, it counts as older.
+    fn is_new(&self, copy: &Metadata) -> bool {
+        copy.created().is_ok_and(|created| created >= self.began)
+    }
+
+    fn list(&self, relative: &Path, found: &Mutex<Found>) -> Result<()> {
+        let mut found = lock(found);
+        found.doubtful += 1;
+        if found.list.is_none() {
+            let file = platform::create_private_file(&self.list)
+                .map_err(|error| self.cannot_list(error))?;
+            found.list = Some(BufWriter::new(file));
+        }
+        let Some(list) = &mut found.list else {
+            return Ok(());
+        };
+        // The leading `./` keeps a name such as `#x` or `-x` from meaning something.
+        list.write_all(b"./")
+            .and_then(|()| list.write_all(relative.as_os_str().as_encoded_bytes()))
+            .and_then(|()| list.write_all(b"\0"))
+            .map_err(|error| self.cannot_list(error))
+    }
+
+    fn cannot_list(&self, error: std::io::Error) -> Error {
+        Error::io(format!("cannot write {}", self.list.display()), error)
+    }
+}
+
+impl Census {
+    /// Takes the copies away that must not stay linked to what they are linked to.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub(crate) fn remove_mislinked(&self, copy: &Path) -> Result<()> {
+        for relative in &self.mislinked {
+            let path = copy.join(relative);
+            match std::fs::remove_file(&path) {
+                Err(error) if crate::walk::is_gone(&error) => {}
+                result => result.io_context(|| format!("cannot remove {}", path.display()))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn lock(found: &Mutex<Found>) -> MutexGuard<'_, Found> {
+    found.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,229 @@
+//! A backup: a live pass, a pass over the drained instance, and what is written down about them.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use diy_backup_core::{
+    Artifact, BackupContext, LockWindow, Phase, Released, Result, ResultExt, Session, Staging,
+    async_trait,
+};
+use futures_util::future::try_join_all;
+
+use crate::config::RepositoryId;
+use crate::copier::{Copier, Quiet};
+use crate::folder::{Folder, Role};
+use crate::platform;
+use crate::proven::{Proven, set_back};
+use crate::scan::Census;
+use crate::walk::blocking;
+
+/// A live pass that took longer has left much to do: another one follows.
+const SHORT_PASS: Duration = Duration::from_secs(60);
+const MOST_LIVE_PASSES: u32 = 3;
+
+/// One backup of the home directory and the data stores.
+#[derive(Debug)]
+pub(crate) struct RsyncSession {
+    copier: Copier,
+    folders: Vec<CopiedFolder>,
+    proven: Proven,
+    excluded: Vec<RepositoryId>,
+    staging: Staging,
+}
+
+#[derive(Debug)]
+struct CopiedFolder {
+    folder: Folder,
+    configured: PathBuf,
+    /// When the last pass over it began.
+    began: SystemTime,
+    census: Census,
+}
+
+impl RsyncSession {
+    /// Does the live passes.
+    ///
+    /// # Errors
+    /// When something cannot be copied that does not merely come and go.
+    pub(crate) async fn prepare(
+        copier: Copier,
+        folders: Vec<(Folder, PathBuf)>,
+        excluded: Vec<RepositoryId>,
+        expected_bytes: Option<u64>,
+        cx: &BackupContext,
+    ) -> Result<Self> {
+        let meter = cx.events().meter(Phase::Prepare);
+        meter.set_total_bytes(expected_bytes.unwrap_or(0));
+        let quiet = Quiet::No(meter);
+        let mut proven = Proven::read(cx.staging());
+        let mut copied = Vec::new();
+        for (folder, configured) in folders {
+            make_place(&folder).await?;
+            let (began, census) = live_passes(&copier, &folder, &mut proven, &quiet).await?;
+            copied.push(CopiedFolder {
+                folder,
+                configured,
+                began,
+                census,
+            });
+        }
+        Ok(Self {
+            copier,
+            folders: copied,
+            proven,
+            excluded,
+            staging: cx.staging().clone(),
+        })
+    }
+
+    fn describe(&self) -> Artifact {
+        let total = self.folders.iter().map(|copied| copied.census.bytes).sum();
+        let entries: u64 = self
+            .folders
+            .iter()
+            .map(|copied| copied.census.entries)
+            .sum();
+        let mut artifact = Artifact::staged(total)
+            .with_detail("files", entries.to_string())
+            .with_detail("rsync", self.copier.rsync.version.to_string())
+            .with_detail("data-stores", (self.folders.len() - 1).to_string());
+        for copied in &self.folders {
+            let label = copied.folder.role.label();
+            let path = copied.configured.to_string_lossy();
+            artifact = artifact
+                .with_detail(format!("{label}-bytes"), copied.census.bytes.to_string())
+                .with_detail(label, path);
+        }
+        if !self.excluded.is_empty() {
+            let ids: Vec<&str> = self.excluded.iter().map(RepositoryId::as_str).collect();
+            artifact = artifact.with_detail("excluded-repositories", ids.join(" "));
+        }
+        artifact
+    }
+}
+
+#[async_trait]
+impl Session for RsyncSession {
+    /// Copies what has changed since the live pass. There is nothing to pin with: this is all of the work, done for
+    /// all folders at once.
+    async fn capture(&mut self, _: &LockWindow) -> Result<()> {
+        let copier = &self.copier;
+        let passes = self.folders.iter_mut().map(|copied| async move {
+            let began = SystemTime::now();
+            let proven_until = set_back(copied.began);
+            copied.census = copier
+                .pass(&copied.folder, proven_until, &Quiet::Yes)
+                .await?;
+            copied.began = began;
+            Ok(())
+        });
+        // One folder that fails ends the others: nothing of this copy is of use any more, and people wait.
+        try_join_all(passes).await.map(|_: Vec<()>| ())
+    }
+
+    async fn complete(&mut self, _: &Released) -> Result<Artifact> {
+        let copies: Vec<PathBuf> = self.copies().map(Path::to_owned).collect();
+        blocking(move || copies.iter().try_for_each(|copy| sync(copy))).await?;
+        for copied in &self.folders {
+            self.proven.set(&copied.folder, copied.began);
+        }
+        self.proven.write()?;
+        Ok(self.describe())
+    }
+
+    /// Nothing is left outside the staging folder, and what is in it serves the next run.
+    async fn abort(self: Box<Self>) -> Result<()> {
+        tracing::debug!(staging = %self.staging.root().display(), "the copies stay for the next run");
+        Ok(())
+    }
+}
+
+impl RsyncSession {
+    fn copies(&self) -> impl Iterator<Item = &Path> {
+        self.folders
+            .iter()
+            .map(|copied| copied.folder.copy.as_path())
+    }
+}
+
+/// Copies a folder in use until little is left to copy. Returns when the last pass began, and what it saw.
+async fn live_passes(
+    copier: &Copier,
+    folder: &Folder,
+    proven: &mut Proven,
+    quiet: &Quiet,
+) -> Result<(SystemTime, Census)> {
+    let source = folder.source.clone();
+    blocking(move || sync(&source)).await?;
+    let mut passes = 0;
+    loop {
+        let (began, clock) = (SystemTime::now(), Instant::now());
+        let until = proven.until(folder, began);
+        if passes == 0 && until == set_back(began) {
+            // There is no copy yet: all there will ever be is made from now on, also if this pass is cut short.
+            proven.set(folder, began);
+            proven.write()?;
+        }
+        let census = copier.pass(folder, until, quiet).await?;
+        passes += 1;
+        // Before the next run relies on it, what was copied must be on disk.
+        let copy = folder.copy.clone();
+        blocking(move || sync(&copy)).await?;
+        proven.set(folder, began);
+        proven.write()?;
+        if clock.elapsed() < SHORT_PASS || passes == MOST_LIVE_PASSES {
+            return Ok((began, census));
+        }
+    }
+}
+
+fn sync(folder: &Path) -> Result<()> {
+    platform::sync_file_system(folder)
+        .io_context(|| format!("cannot sync the file system of {}", folder.display()))
+}
+
+/// Makes the folder that the copy goes to. rsync gives it the attributes of the original.
+async fn make_place(folder: &Folder) -> Result<()> {
+    let copy = folder.copy.clone();
+    blocking(move || {
+        platform::create_private_folder(&copy)
+            .io_context(|| format!("cannot make {}", copy.display()))
+    })
+    .await
+}
+
+/// Makes the copies of data stores in the staging folder those that the configuration has: what the shell scripts
+/// named by the data store's own name gets its number, and what no data store is the original of goes.
+///
+/// # Errors
+/// When something cannot be renamed or removed.
+pub(crate) fn tidy_data_stores(staging: &Staging, folders: &[Folder]) -> Result<()> {
+    let root = staging.data_stores();
+    for folder in folders.iter().filter(|folder| folder.role != Role::Home) {
+        let Some(name) = folder.source.file_name() else {
+            continue;
+        };
+        let named = root.join(name);
+        let is_number = name
+            .to_str()
+            .is_some_and(|name| name.parse::<usize>().is_ok());
+        if !is_number && named.is_dir() && !folder.copy.exists() {
+            std::fs::rename(&named, &folder.copy)
+                .io_context(|| format!("cannot rename {}", named.display()))?;
+        }
+    }
+    let entries = match std::fs::read_dir(&root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).io_context(|| format!("cannot read {}", root.display())),
+    };
+    for entry in entries {
+        let path = entry
+            .io_context(|| format!("cannot read {}", root.display()))?
+            .path();
+        if !folders.iter().any(|folder| folder.copy == path) {
+            crate::remove::remove(&path)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! The home strategy `rsync`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use diy_backup_core::{
+    BackupContext, CheckContext, Findings, HomeStrategy, InstanceKind, Leftover, Restore, Result,
+    Session, StrategyConfig, async_trait,
+};
+
+use crate::check;
+use crate::config::RsyncConfig;
+use crate::copier::Copier;
+use crate::folder::Circumstances;
+use crate::restore::RsyncRestore;
+use crate::rsync::Rsync;
+use crate::session::{self, RsyncSession};
+use crate::walk::blocking;
+
+/// The name that a configuration chooses the strategy by.
+pub(crate) const NAME: &str = "rsync";
+
+/// Copies the home directory and the data stores with rsync: most of it while people work, the rest while the
+/// instance is drained.
+#[derive(Debug)]
+pub struct RsyncHome {
+    config: RsyncConfig,
+    kind: InstanceKind,
+    data_stores: Vec<PathBuf>,
+    restore: RsyncRestore,
+    /// What the last check expects the live pass to copy.
+    expected_bytes: Mutex<Option<u64>>,
+}
+
+impl RsyncHome {
+    /// A strategy with this configuration, for an instance of this kind.
+    pub fn new(config: RsyncConfig, kind: InstanceKind) -> Self {
+        let data_stores = config
+            .data_stores
+            .iter()
+            .map(|store| store.as_path().to_owned())
+            .collect();
+        Self {
+            restore: RsyncRestore::new(config.clone(), kind),
+            config,
+            kind,
+            data_stores,
+            expected_bytes: Mutex::default(),
+        }
+    }
+
+    /// Reads its section of the configuration.
+    ///
+    /// # Errors
+    /// Like [`RsyncConfig::from_config`].
+    pub fn from_config(config: &StrategyConfig) -> Result<Self> {
+        Ok(Self::new(
+            RsyncConfig::from_config(config)?,
+            config.instance.kind,
+        ))
+    }
+}
+
+#[async_trait]
+impl HomeStrategy for RsyncHome {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn home(&self) -> Option<&Path> {
+        Some(self.config.path.as_path())
+    }
+
+    fn data_stores(&self) -> &[PathBuf] {
+        &self.data_stores
+    }
+
+    async fn check(&self, cx: &CheckContext) -> Result<Findings> {
+        let checked = check::check(&self.config, self.kind, cx).await?;
+        *self
+            .expected_bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(checked.bytes_to_copy);
+        Ok(checked.findings)
+    }
+
+    async fn prepare(&self, cx: &BackupContext) -> Result<Box<dyn Session>> {
+        let expected_bytes = *self
+            .expected_bytes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let copier = Copier {
+            rsync: Rsync::find(cx.control()).await?,
+            control: cx.control().clone(),
+        };
+        let (config, kind, context) = (self.config.clone(), self.kind, cx.clone());
+        let folders = blocking(move || {
+            let folders = Circumstances::of_backup(&config, kind, &context).folders()?;
+            session::tidy_data_stores(context.staging(), &folders)?;
+            Ok(folders)
+        })
+        .await?;
+        let configured = self.config.folders().map(Path::to_owned);
+        let folders = folders.into_iter().zip(configured).collect();
+        let excluded = self.config.exclude_repositories.iter().cloned().collect();
+        let session = RsyncSession::prepare(copier, folders, excluded, expected_bytes, cx).await?;
+        Ok(Box::new(session))
+    }
+
+    fn restore(&self) -> Option<&dyn Restore> {
+        Some(&self.restore)
+    }
+
+    async fn discard(&self, leftover: &Leftover) -> Result<()> {
+        self.restore.discard(leftover).await
+    }
+}

@@ -1,0 +1,258 @@
+//! Looking at every entry of a folder, by several threads, without following links.
+
+use std::collections::VecDeque;
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use diy_backup_core::{Control, Error, Result};
+
+use crate::exclude::Exclusions;
+
+const MOST_THREADS: usize = 8;
+/// How many names a report holds: enough to see what they have in common.
+const EXAMPLES: usize = 5;
+
+/// What is looked at: every entry below `root` that `exclusions` does not cover.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walk<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) exclusions: &'a Exclusions,
+    pub(crate) stop: &'a Stop,
+}
+
+/// One entry.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    /// Its path below the root.
+    pub(crate) relative: &'a Path,
+    /// Its whole path.
+    pub(crate) path: &'a Path,
+    /// What it is; of a link, the link itself.
+    pub(crate) metadata: &'a Metadata,
+}
+
+/// Entries that could not be looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Unreadable {
+    pub(crate) count: u64,
+    pub(crate) examples: Vec<PathBuf>,
+}
+
+impl Unreadable {
+    pub(crate) fn add(&mut self, path: &Path) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(path.to_owned());
+        }
+    }
+}
+
+/// How a walk is told to stop: by the run's own levers, or because nobody waits for it any more.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    control: Control,
+    abandoned: Arc<AtomicBool>,
+}
+
+/// Stops a walk when the future that waits for it is dropped.
+#[derive(Debug)]
+pub(crate) struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Stop {
+    pub(crate) fn new(control: &Control) -> Self {
+        Self {
+            control: control.clone(),
+            abandoned: Arc::default(),
+        }
+    }
+
+    pub(crate) fn on_drop(&self) -> StopOnDrop {
+        StopOnDrop(Arc::clone(&self.abandoned))
+    }
+
+    pub(crate) fn ensure_going_on(&self) -> Result<()> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            let kind = diy_backup_core::ErrorKind::Cancelled;
+            return Err(Error::new(kind, "nobody waits for the result any more"));
+        }
+        self.control.ensure_running()
+    }
+}
+
+/// Folders that wait for a thread, with what their entries inherit.
+struct Queue<T> {
+    waiting: VecDeque<(PathBuf, usize, T)>,
+    at_work: usize,
+    unreadable: Unreadable,
+    failed: Option<Error>,
+}
+
+struct Shared<T> {
+    queue: Mutex<Queue<T>>,
+    changed: Condvar,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Walk<'_> {
+    /// Shows `visit` every entry with what its folder has handed down; what it returns for a folder is handed down
+    /// in turn, and `None` keeps out of it. The order is any. Entries that vanish meanwhile are left out.
+    ///
+    /// # Errors
+    /// The first error of `visit`, or of reading a folder for another reason than a missing permission.
+    pub(crate) fn run<T: Copy + Send>(
+        &self,
+        top: T,
+        visit: impl Fn(&Entry<'_>, T) -> Result<Option<T>> + Sync,
+    ) -> Result<Unreadable> {
+        let shared = Shared {
+            queue: Mutex::new(Queue {
+                waiting: VecDeque::from([(PathBuf::new(), 1, top)]),
+                at_work: 0,
+                unreadable: Unreadable::default(),
+                failed: None,
+            }),
+            changed: Condvar::new(),
+        };
+        let threads =
+            std::thread::available_parallelism().map_or(1, |number| number.get().min(MOST_THREADS));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| self.work(&shared, &visit));
+            }
+        });
+        let queue = shared
+            .queue
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        queue.failed.map_or(Ok(queue.unreadable), Err)
+    }
+
+    fn work<T: Copy + Send>(
+        &self,
+        shared: &Shared<T>,
+        visit: &(impl Fn(&Entry<'_>, T) -> Result<Option<T>> + Sync),
+    ) {
+        let mut queue = shared.lock();
+        loop {
+            // The folder found last comes first: that goes down before it goes wide, and keeps the queue short.
+            if let Some((folder, depth, handed_down)) = queue.waiting.pop_back() {
+                queue.at_work += 1;
+                drop(queue);
+                let read = self.read_folder(&folder, depth, handed_down, visit);
+                queue = shared.lock();
+                queue.at_work -= 1;
+                match read {
+                    Ok(below) => queue.waiting.extend(below),
+                    Err(Failure::Unreadable) => queue.unreadable.add(&self.root.join(folder)),
+                    Err(Failure::Other(error)) => {
+                        queue.failed.get_or_insert(error);
+                        queue.waiting.clear();
+                    }
+                }
+                shared.changed.notify_all();
+            } else if queue.at_work == 0 {
+                return;
+            } else {
+                queue = shared
+                    .changed
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn read_folder<T: Copy>(
+        &self,
+        folder: &Path,
+        depth: usize,
+        handed_down: T,
+        visit: impl Fn(&Entry<'_>, T) -> Result<Option<T>>,
+    ) -> Result<Vec<(PathBuf, usize, T)>, Failure> {
+        self.stop.ensure_going_on()?;
+        let whole = self.root.join(folder);
+        let entries = match fs::read_dir(&whole) {
+            Ok(entries) => entries,
+            // Only the root must be there: everything else may vanish while people work.
+            Err(error) if is_gone(&error) && depth > 1 => return Ok(Vec::new()),
+            Err(error) => return Err(Failure::reading(&whole, error)),
+        };
+        let mut below = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| Failure::reading(&whole, error))?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(Failure::reading(&entry.path(), error)),
+            };
+            let relative = folder.join(entry.file_name());
+            if self.exclusions.cover(&relative, depth, metadata.is_dir()) {
+                continue;
+            }
+            let shown = Entry {
+                relative: &relative,
+                path: &entry.path(),
+                metadata: &metadata,
+            };
+            if let Some(inherited) = visit(&shown, handed_down)?
+                && metadata.is_dir()
+            {
+                below.push((relative, depth + 1, inherited));
+            }
+        }
+        Ok(below)
+    }
+}
+
+enum Failure {
+    Unreadable,
+    Other(Error),
+}
+
+impl Failure {
+    fn reading(path: &Path, error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Self::Unreadable;
+        }
+        Self::Other(Error::io(format!("cannot read {}", path.display()), error))
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Whether an entry is not, or no longer, what its name was listed as.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Runs blocking work on a thread of its own.
+pub(crate) async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> Result<R> + Send + 'static,
+) -> Result<R> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            let kind = diy_backup_core::ErrorKind::Internal;
+            Err(Error::new(kind, "work on another thread ended early").with_source(error))
+        })
+}
