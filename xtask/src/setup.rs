@@ -1,0 +1,173 @@
+//! Installing the programs that demo and tests need.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::failure::{Context, Failure, Result};
+use crate::shell;
+
+/// A program or server, and the Debian package that has it.
+struct Part {
+    package: &'static str,
+    is_there: fn() -> bool,
+}
+
+const PARTS: &[Part] = &[
+    Part {
+        package: "build-essential",
+        is_there: || has("cc"),
+    },
+    Part {
+        package: "git",
+        is_there: || has("git"),
+    },
+    Part {
+        package: "rsync",
+        is_there: || has("rsync"),
+    },
+    Part {
+        package: "postgresql",
+        is_there: has_postgresql_server,
+    },
+    Part {
+        package: "postgresql-client",
+        is_there: || has("psql") && has("pg_dump"),
+    },
+    Part {
+        package: "acl",
+        is_there: || has("setfacl"),
+    },
+    Part {
+        package: "attr",
+        is_there: || has("setfattr"),
+    },
+    Part {
+        package: "sqlite3",
+        is_there: || has("sqlite3"),
+    },
+    Part {
+        package: "tar",
+        is_there: || has("tar"),
+    },
+    Part {
+        package: "zstd",
+        is_there: || has("zstd"),
+    },
+];
+
+/// Keeps the package `postgresql` from making a system-wide server: demo and tests start private ones.
+const NO_SYSTEM_SERVER: &str = "create_main_cluster = false";
+const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
+
+pub(crate) fn run() -> Result {
+    let missing = missing_packages();
+    if missing.is_empty() {
+        println!("setup: everything is there");
+        return Ok(());
+    }
+    let by_hand = format!("apt-get install {}", missing.join(" "));
+    let Some(root) = Privilege::find().filter(|_| has("apt-get")) else {
+        return Err(Failure::Failed(format!(
+            "some programs are missing; as root, on Debian and Ubuntu:\n  {by_hand}"
+        )));
+    };
+    println!("setup: installing {}", missing.join(", "));
+    if let Err(stale) = root.apt_get(&["update"]) {
+        // Package lists of earlier days may do.
+        println!("setup: {stale}; going on with the package lists there are");
+    }
+    if missing.contains(&"postgresql") {
+        root.apt_get(&[
+            "install",
+            "--yes",
+            "--no-install-recommends",
+            "postgresql-common",
+        ])?;
+        root.forbid_system_server()?;
+    }
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(&missing);
+    root.apt_get(&install)?;
+    match missing_packages().as_slice() {
+        [] => Ok(()),
+        still => Err(Failure::Failed(format!(
+            "installed, and yet not there: {}",
+            still.join(", ")
+        ))),
+    }
+}
+
+fn missing_packages() -> Vec<&'static str> {
+    PARTS
+        .iter()
+        .filter(|part| !(part.is_there)())
+        .map(|part| part.package)
+        .collect()
+}
+
+fn has(program: &str) -> bool {
+    shell::find_program(program).is_some()
+}
+
+/// Debian keeps the servers of all releases out of `PATH`.
+fn has_postgresql_server() -> bool {
+    let releases = std::fs::read_dir("/usr/lib/postgresql");
+    has("initdb")
+        || releases
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|release| release.path().join("bin/initdb").is_file())
+}
+
+/// How we become root.
+enum Privilege {
+    Root,
+    Sudo,
+}
+
+impl Privilege {
+    fn find() -> Option<Self> {
+        let user = shell::read(Command::new("id").arg("-u")).unwrap_or_default();
+        if user.trim() == "0" {
+            return Some(Self::Root);
+        }
+        shell::succeeds(Command::new("sudo").args(["-n", "true"])).then_some(Self::Sudo)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        match self {
+            Self::Root => Command::new(program),
+            Self::Sudo => {
+                let mut sudo = Command::new("sudo");
+                sudo.args(["-n", program]);
+                sudo
+            }
+        }
+    }
+
+    fn apt_get(&self, args: &[&str]) -> Result {
+        // `sudo` clears the environment, `env` sets it again.
+        let mut apt_get = self.command("env");
+        apt_get
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"])
+            .args(args);
+        shell::run(&mut apt_get)
+    }
+
+    /// Does nothing where the administrator has decided it already.
+    fn forbid_system_server(&self) -> Result {
+        let path = Path::new(CREATE_CLUSTER_CONF);
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let is_decided = |line: &str| line.trim_start().starts_with("create_main_cluster");
+        if text.lines().any(is_decided) {
+            return Ok(());
+        }
+        let changed = tempfile::NamedTempFile::new().context("make a temporary file")?;
+        std::fs::write(changed.path(), format!("{text}\n{NO_SYSTEM_SERVER}\n"))
+            .context("write a temporary file")?;
+        let mut install = self.command("install");
+        install.args(["-m", "644"]).arg(changed.path()).arg(path);
+        shell::run(&mut install)
+    }
+}
