@@ -15,13 +15,17 @@
 mod catalog;
 mod check;
 mod config;
+mod format;
+mod pack;
 mod platform;
 mod read;
 mod remove;
 mod restore;
+mod spool;
 mod stop;
 mod store;
 mod strategy;
+mod sums;
 
 use std::sync::Arc;
 
