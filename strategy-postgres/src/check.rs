@@ -221,7 +221,7 @@ fn grants(unreadable: &[Unreadable], config: &PostgresConfig, server: Release) -
                 )),
                 "TABLE" => statements.push(format!("GRANT SELECT ON {name} TO {role};")),
                 "SEQUENCE" => {
-                    statements.push(format!("GRANT SELECT ON SEQUENCE {name} TO {role};"))
+                    statements.push(format!("GRANT SELECT ON SEQUENCE {name} TO {role};"));
                 }
                 _ => {}
             }

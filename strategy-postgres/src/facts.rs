@@ -15,8 +15,6 @@ pub(crate) struct Facts {
     pub(crate) in_recovery: bool,
     pub(crate) superuser: bool,
     pub(crate) encoding: String,
-    pub(crate) collate: Option<String>,
-    pub(crate) ctype: Option<String>,
     pub(crate) backend: i32,
     pub(crate) free_connections: Option<i64>,
 }
@@ -34,7 +32,7 @@ impl Facts {
 const FACTS: &str = "SELECT current_setting('server_version_num')::int AS server_version_num, \
     current_setting('server_version') AS server_version, pg_is_in_recovery() AS in_recovery, \
     r.rolsuper AS superuser, pg_encoding_to_char(d.encoding) AS encoding, \
-    d.datcollate AS collate, d.datctype AS ctype, pg_backend_pid() AS backend, \
+    pg_backend_pid() AS backend, \
     (SELECT min(f.free) FROM (SELECT current_setting('max_connections')::int \
         - current_setting('superuser_reserved_connections')::int - (SELECT count(*) FROM pg_stat_activity) AS free \
       UNION ALL SELECT NULLIF(r.rolconnlimit, -1) - (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) \
@@ -51,7 +49,7 @@ pub(crate) struct Locale {
     pub(crate) collate: Option<String>,
     pub(crate) ctype: Option<String>,
     /// The locale of a provider other than libc.
-    pub(crate) locale: Option<String>,
+    pub(crate) of_provider: Option<String>,
 }
 
 impl Locale {
@@ -66,7 +64,7 @@ impl Locale {
         } else {
             "'c'"
         };
-        let locale = if release >= Release::major(17) {
+        let of_provider = if release >= Release::major(17) {
             "d.datlocale"
         } else if release >= Release::major(15) {
             "d.daticulocale"
@@ -75,7 +73,7 @@ impl Locale {
         };
         let sql = format!(
             "SELECT pg_encoding_to_char(d.encoding) AS encoding, {provider} AS provider, \
-             d.datcollate AS collate, d.datctype AS ctype, {locale} AS locale \
+             d.datcollate AS collate, d.datctype AS ctype, {of_provider} AS of_provider \
              FROM pg_database d WHERE d.datname = {}",
             crate::sql::literal(database)
         );

@@ -27,6 +27,7 @@ mod files;
 mod pin;
 mod psql;
 mod release;
+mod restore;
 mod server;
 mod session;
 mod sql;

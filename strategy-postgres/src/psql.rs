@@ -84,13 +84,11 @@ impl Psql {
     /// Runs a query that has exactly one row.
     pub(crate) async fn one<T: DeserializeOwned>(&mut self, sql: &str) -> Result<T, Failure> {
         let mut rows = self.query(sql).await?;
-        match (rows.pop(), rows.is_empty()) {
-            (Some(row), true) => Ok(row),
-            _ => {
-                let message = "psql has answered another number of rows than one";
-                Err(Failure::Lost(Error::new(ErrorKind::Database, message)))
-            }
+        if let (Some(row), true) = (rows.pop(), rows.is_empty()) {
+            return Ok(row);
         }
+        let message = "psql has answered another number of rows than one";
+        Err(Failure::Lost(Error::new(ErrorKind::Database, message)))
     }
 
     /// Feeds a whole script in, such as `pg_restore` writes. The first statement that fails ends the session.

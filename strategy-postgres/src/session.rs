@@ -44,7 +44,7 @@ enum State {
     /// The pin is held, and `pg_dump` reads from it.
     Pinned {
         pinned: Pinned,
-        running: Running,
+        running: Box<Running>,
     },
     /// The whole dump was made inside the window.
     Dumped,
@@ -79,7 +79,10 @@ impl DumpSession {
             .plan
             .dump
             .start_at(&pinned.snapshot, self.plan.cx.control())?;
-        self.state = State::Pinned { pinned, running };
+        self.state = State::Pinned {
+            pinned,
+            running: Box::new(running),
+        };
         Ok(None)
     }
 
@@ -173,7 +176,7 @@ impl DumpSession {
                 ("locale-provider", Some(locale.provider)),
                 ("collate", locale.collate),
                 ("ctype", locale.ctype),
-                ("locale", locale.locale),
+                ("locale", locale.of_provider),
             ];
             for (name, value) in details {
                 if let Some(value) = value {
@@ -202,7 +205,7 @@ impl Session for DumpSession {
         let state = std::mem::replace(&mut self.state, State::Over);
         let tables = match state {
             State::Pinned { pinned, running } => {
-                self.finish_pinned(&pinned, running).await?;
+                self.finish_pinned(&pinned, *running).await?;
                 let tables = Table::all(self.pin.psql())
                     .await
                     .map_err(|failure| failure.doing("list the pinned tables"))?;

@@ -1,7 +1,7 @@
 //! The strategy `postgresql`.
 
 use diy_backup_core::{
-    BackupContext, CheckContext, DbStrategy, Error, ErrorKind, Findings, Result, Session,
+    BackupContext, CheckContext, DbStrategy, Findings, Leftover, Restore, Result, Session,
     StrategyConfig, async_trait,
 };
 
@@ -11,7 +11,6 @@ use crate::dump::Dump;
 use crate::facts;
 use crate::failure::{Failure, INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE};
 use crate::pin::PinSession;
-use crate::release::Release;
 use crate::server::{Server, tool_release};
 use crate::session::{DumpSession, Plan};
 
@@ -34,7 +33,7 @@ impl PostgresStrategy {
     /// Reads its section of the configuration.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with file and line.
+    /// [`ErrorKind::Config`](diy_backup_core::ErrorKind::Config) with file and line.
     pub fn from_config(config: &StrategyConfig) -> Result<Self> {
         PostgresConfig::from_section(&config.section).map(Self::new)
     }
@@ -80,6 +79,14 @@ impl DbStrategy for PostgresStrategy {
             unpinnable,
         };
         Ok(Box::new(DumpSession::new(plan, pin)))
+    }
+
+    fn restore(&self) -> Option<&dyn Restore> {
+        Some(self)
+    }
+
+    async fn discard(&self, leftover: &Leftover) -> Result<()> {
+        crate::restore::discard(&self.config, leftover).await
     }
 }
 

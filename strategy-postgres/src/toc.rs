@@ -6,31 +6,14 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Toc {
     lines: Vec<String>,
-    header: Vec<(String, String)>,
 }
 
 impl Toc {
     pub(crate) fn parse(list: &str) -> Self {
-        let mut toc = Self::default();
-        for line in list.lines() {
-            match line.strip_prefix(';') {
-                None if line.trim().is_empty() => {}
-                None => toc.lines.push(line.to_owned()),
-                Some(comment) => {
-                    if let Some((name, value)) = comment.split_once(": ") {
-                        let entry = (name.trim().to_owned(), value.trim().to_owned());
-                        toc.header.push(entry);
-                    }
-                }
-            }
+        let is_entry = |line: &&str| !line.starts_with(';') && !line.trim().is_empty();
+        Self {
+            lines: list.lines().filter(is_entry).map(str::to_owned).collect(),
         }
-        toc
-    }
-
-    /// A value of the header, such as `Dumped by pg_dump version`.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let entry = self.header.iter().find(|(key, _)| key == name);
-        entry.map(|(_, value)| value.as_str())
     }
 
     /// What each entry says after its numbers: kind, schema, name and owner, parted by blanks and not told apart.
@@ -143,7 +126,6 @@ mod tests {
         let missing = toc.without_data(["public push owner", "public my table owner"]);
         assert_eq!(missing, ["public my table owner"]);
         assert_eq!(toc.tables().count(), 2);
-        assert_eq!(toc.header("dbname"), Some("bit bucket"));
         assert_eq!((toc.count_of("ACL"), toc.count_of("TABLE DATA")), (1, 1));
     }
 

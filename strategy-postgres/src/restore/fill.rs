@@ -1,0 +1,141 @@
+//! `pg_restore` into a database.
+
+use std::path::{Path, PathBuf};
+
+use diy_backup_core::{Control, Error, ErrorKind, Result, Tool};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+
+use crate::failure::Failure;
+use crate::psql::Psql;
+use crate::release::Release;
+use crate::server::{Server, local_tool};
+use crate::sql;
+
+/// What is to be restored, and as whom.
+#[derive(Debug)]
+pub(super) struct Content<'a> {
+    /// The dump.
+    pub(super) dump: &'a Path,
+    /// The list of what is wanted of it.
+    pub(super) list: PathBuf,
+    /// The role that will own it.
+    pub(super) owner: &'a str,
+}
+
+impl Content<'_> {
+    fn options(&self, tool: Tool) -> Tool {
+        let mut role = std::ffi::OsString::from("--role=");
+        role.push(self.owner);
+        tool.args(["--no-owner", "--no-privileges", "--exit-on-error"])
+            .arg(role)
+            .arg("--use-list")
+            .arg(&self.list)
+    }
+}
+
+/// Whether `pg_restore` of this release may talk to the server itself. From 17 on it begins with a setting that older
+/// servers do not know, and stops there.
+pub(super) fn can_connect(client: Release, server: Release) -> bool {
+    client < Release::major(17) || server >= Release::major(17)
+}
+
+/// Fills an empty database with several connections.
+pub(super) async fn in_parallel(
+    server: &Server,
+    database: &str,
+    content: &Content<'_>,
+    control: &Control,
+) -> Result<()> {
+    let tool = server
+        .tool("pg_restore", database)
+        .arg("--no-password")
+        .arg(format!("--dbname={}", sql::connection_to(database)))
+        .arg(format!("--jobs={}", server.config().jobs));
+    content
+        .options(tool)
+        .arg(content.dump)
+        .run(control)
+        .await
+        .map(drop)
+        .map_err(cannot_fill)
+}
+
+/// Fills the database of a session, within whatever transaction it is in.
+pub(super) async fn through(
+    psql: &mut Psql,
+    server: &Server,
+    content: &Content<'_>,
+    control: &Control,
+) -> Result<()> {
+    let tool = local_tool(server.config(), "pg_restore").arg("--file=-");
+    let mut running = content.options(tool).arg(content.dump).spawn(control)?;
+    let Some(script) = running.take_stdout() else {
+        return Err(Error::new(ErrorKind::Internal, "pg_restore has no pipe"));
+    };
+    let fed = match without_newer_settings(script).await {
+        Ok(script) => psql.feed(script).await,
+        Err(error) => Err(Failure::Lost(Error::io(
+            "cannot read what pg_restore writes",
+            error,
+        ))),
+    };
+    match fed {
+        Ok(()) => running.wait().await.map(drop).map_err(cannot_fill),
+        Err(failure) => {
+            running.kill().await;
+            Err(match failure {
+                Failure::Lost(error) => cannot_fill(error),
+                refused @ Failure::Refused(_) => refused.doing("fill the database"),
+            })
+        }
+    }
+}
+
+/// A script without the settings at its head that servers before 17 do not know. They end a session that lasts too
+/// long, which no server does by itself.
+async fn without_newer_settings(
+    script: impl AsyncRead + Unpin + Send,
+) -> std::io::Result<impl AsyncRead + Unpin + Send> {
+    const HEAD_LINES: usize = 40;
+    let mut script = BufReader::new(script);
+    let mut head = Vec::new();
+    for _ in 0..HEAD_LINES {
+        let start = head.len();
+        script.read_until(b'\n', &mut head).await?;
+        if head[start..].starts_with(b"SET transaction_timeout = ") {
+            head.truncate(start);
+        }
+    }
+    Ok(std::io::Cursor::new(head).chain(script))
+}
+
+fn cannot_fill(error: Error) -> Error {
+    if error.kind() == ErrorKind::Cancelled {
+        return error;
+    }
+    let said = error.to_string();
+    let hint = if said.contains("extension")
+        && (said.contains("permission denied") || said.contains("must be superuser"))
+    {
+        "Only a superuser may create this extension: restore with `username` set to one, or make the extension trusted."
+    } else if said.contains("extension")
+        && (said.contains("could not open extension control file")
+            || said.contains("is not available"))
+    {
+        "Install the extension on the server (on Debian and Ubuntu most are in `postgresql-contrib` or `postgresql-NN-…`)."
+    } else if said.contains("unsupported version") {
+        "A newer pg_dump has made this dump: install client tools as new as that and name their folder with `tools`."
+    } else {
+        return Error::new(
+            ErrorKind::Database,
+            "pg_restore could not fill the database",
+        )
+        .with_source(error);
+    };
+    Error::new(
+        ErrorKind::Database,
+        "pg_restore could not fill the database",
+    )
+    .with_source(error)
+    .with_hint(hint)
+}

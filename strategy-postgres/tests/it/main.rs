@@ -1,0 +1,13 @@
+//! The strategy `postgresql` on private servers.
+#![cfg(test)]
+
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod pinning;
+#[cfg(test)]
+mod restore;
+#[cfg(test)]
+mod support;
