@@ -113,8 +113,8 @@ fn check_folders(
         if let Some(rsync) = rsync {
             compare_file_systems(&folder, rsync, cx.staging.root(), findings);
         }
-        present.extend(check_repositories(&folder, config, kind, findings)?);
-        measured.add(measure(&folder, stop, findings)?);
+        present.extend(check_repositories(&folder, config, kind, findings));
+        measured.add(&measure(&folder, stop, findings)?);
     }
     for id in config.exclude_repositories.difference(&present) {
         checked.findings.warning(
@@ -221,12 +221,12 @@ fn check_repositories(
     config: &RsyncConfig,
     kind: InstanceKind,
     findings: &mut Findings,
-) -> Result<BTreeSet<RepositoryId>> {
+) -> BTreeSet<RepositoryId> {
     let repositories = match repositories::of(&folder.source, folder.role, kind) {
         Ok(repositories) => repositories,
         Err(error) => {
             findings.failure(folder.source.display().to_string(), &error);
-            return Ok(BTreeSet::new());
+            return BTreeSet::new();
         }
     };
     if folder.role == Role::Home && kind != InstanceKind::Mesh {
@@ -237,10 +237,10 @@ fn check_repositories(
             report_lenders(repository, config, findings);
         }
     }
-    Ok(repositories
+    repositories
         .iter()
         .filter_map(|repository| repositories::id_of(repository))
-        .collect())
+        .collect()
 }
 
 fn linked_repositories(home: &Path) -> Vec<PathBuf> {
@@ -291,7 +291,7 @@ struct Measured {
 }
 
 impl Measured {
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         self.entries += other.entries;
         self.bytes += other.bytes;
         self.missing_entries += other.missing_entries;

@@ -75,16 +75,18 @@ impl Exclusions {
             InstanceKind::Mesh => MESH,
             _ => BITBUCKET,
         };
-        fixed.iter().for_each(|pattern| this.add_pattern(pattern));
+        for pattern in fixed {
+            this.add_pattern(pattern);
+        }
         this.add_pattern(LOST_AND_FOUND);
         if !config.include_logs {
             this.add_pattern(LOGS);
         }
         if kind != InstanceKind::Mesh {
             if database == DatabaseLocation::External {
-                INTERNAL_DATABASE
-                    .iter()
-                    .for_each(|pattern| this.add_pattern(pattern));
+                for pattern in INTERNAL_DATABASE {
+                    this.add_pattern(pattern);
+                }
             }
             for id in &config.exclude_repositories {
                 let place = ["shared", "data", "repositories"];

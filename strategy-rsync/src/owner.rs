@@ -75,7 +75,8 @@ impl std::fmt::Display for OwnerName {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

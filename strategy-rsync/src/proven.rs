@@ -16,7 +16,7 @@ use crate::folder::Folder;
 
 /// By how much a proven instant is set back. It covers the clock of a file server that goes behind ours, and the
 /// time that the kernel leaves a page dirty.
-pub(crate) const SLACK: Duration = Duration::from_secs(60);
+pub(crate) const SLACK: Duration = Duration::from_mins(1);
 
 const FILE: &str = ".rsync-proven.json";
 const FORMAT: u32 = 1;

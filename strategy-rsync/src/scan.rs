@@ -154,17 +154,10 @@ impl Scan {
             lock(found).mislinked.push(entry.relative.to_owned());
             return self.list(entry.relative, found);
         }
-        if facts.links > 1 || (self.looks_unchanged(entry, facts, &copy) && !self.is_new(&copy)) {
+        if facts.links > 1 || (looks_unchanged(entry, facts, &copy) && !self.is_new(&copy)) {
             return self.list(entry.relative, found);
         }
         Ok(())
-    }
-
-    /// Whether rsync would take the file for unchanged.
-    fn looks_unchanged(&self, entry: &Entry<'_>, facts: &Facts, copy: &Metadata) -> bool {
-        copy.is_file()
-            && copy.len() == entry.metadata.len()
-            && Facts::of(copy).modified == facts.modified
     }
 
     /// Whether the copy was written in this pass. Where the file system does not tell, it counts as older.
@@ -212,6 +205,134 @@ impl Census {
     }
 }
 
+/// Whether rsync would take the file for unchanged.
+fn looks_unchanged(entry: &Entry<'_>, facts: &Facts, copy: &Metadata) -> bool {
+    copy.is_file()
+        && copy.len() == entry.metadata.len()
+        && Facts::of(copy).modified == facts.modified
+}
+
 fn lock(found: &Mutex<Found>) -> MutexGuard<'_, Found> {
     found.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::UNIX_EPOCH;
+
+    use diy_backup_core::Control;
+
+    use super::*;
+    use crate::exclude::Exclusions;
+    use crate::folder::Role;
+
+    struct Pair {
+        root: tempfile::TempDir,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir(root.path().join("source")).unwrap();
+            fs::create_dir(root.path().join("copy")).unwrap();
+            Self { root }
+        }
+
+        fn source(&self, name: &str) -> PathBuf {
+            self.root.path().join("source").join(name)
+        }
+
+        /// Writes a file and a copy of other content that looks the same.
+        fn write(&self, name: &str) {
+            let copy = self.root.path().join("copy").join(name);
+            for (path, content) in [(&self.source(name), "aa"), (&copy, "bb")] {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
+                let time = UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 7);
+                File::options()
+                    .write(true)
+                    .open(path)
+                    .unwrap()
+                    .set_modified(time)
+                    .unwrap();
+            }
+        }
+
+        /// An instant of the file system that is after everything so far.
+        fn now(&self) -> SystemTime {
+            let probe = self.root.path().join("probe");
+            let stamp = || {
+                fs::write(&probe, "x").unwrap();
+                Facts::of(&fs::metadata(&probe).unwrap()).changed
+            };
+            let first = stamp();
+            loop {
+                let next = stamp();
+                if next > first {
+                    return next;
+                }
+            }
+        }
+
+        fn doubtful(&self, proven_until: SystemTime) -> Vec<String> {
+            let scan = Scan {
+                folder: Folder {
+                    role: Role::Home,
+                    source: self.root.path().join("source"),
+                    copy: self.root.path().join("copy"),
+                    exclusions: Exclusions::default(),
+                },
+                proven_until,
+                began: SystemTime::now() + std::time::Duration::from_mins(1),
+                list: self.root.path().join("list"),
+            };
+            let census = scan.run(&Stop::new(&Control::new())).unwrap();
+            let text = fs::read(&scan.list).unwrap_or_default();
+            let _ = fs::remove_file(&scan.list);
+            let mut names: Vec<String> = String::from_utf8(text)
+                .unwrap()
+                .split_terminator('\0')
+                .map(str::to_owned)
+                .collect();
+            assert_eq!(census.doubtful, names.len() as u64);
+            names.sort();
+            names
+        }
+    }
+
+    #[test]
+    fn a_file_is_doubtful_when_it_changed_after_the_proven_instant_and_does_not_show_it() {
+        let pair = Pair::new();
+        pair.write("old");
+        let proven_until = pair.now();
+        pair.write("new");
+        pair.write("shows");
+        fs::write(pair.source("shows"), "another length").unwrap();
+        assert_eq!(pair.doubtful(proven_until), ["./new"]);
+        assert_eq!(pair.doubtful(UNIX_EPOCH), ["./new", "./old"]);
+    }
+
+    #[test]
+    fn what_lies_in_a_moved_folder_is_doubtful_however_old_it_is() {
+        let pair = Pair::new();
+        pair.write("one/deep/file");
+        pair.write("other/deep/file");
+        pair.write("third/file");
+        let proven_until = pair.now();
+        fs::rename(pair.source("one"), pair.source("aside")).unwrap();
+        fs::rename(pair.source("other"), pair.source("one")).unwrap();
+        fs::write(pair.source("third/another"), "x").unwrap();
+        assert_eq!(pair.doubtful(proven_until), ["./one/deep/file"]);
+    }
+
+    #[test]
+    fn all_names_of_a_file_are_doubtful_together() {
+        let pair = Pair::new();
+        pair.write("one");
+        let proven_until = pair.now();
+        fs::hard_link(pair.source("one"), pair.source("two")).unwrap();
+        assert_eq!(pair.doubtful(proven_until), ["./one", "./two"]);
+    }
 }

@@ -18,7 +18,7 @@ use crate::scan::Census;
 use crate::walk::blocking;
 
 /// A live pass that took longer has left much to do: another one follows.
-const SHORT_PASS: Duration = Duration::from_secs(60);
+const SHORT_PASS: Duration = Duration::from_mins(1);
 const MOST_LIVE_PASSES: u32 = 3;
 
 /// One backup of the home directory and the data stores.
@@ -28,7 +28,6 @@ pub(crate) struct RsyncSession {
     folders: Vec<CopiedFolder>,
     proven: Proven,
     excluded: Vec<RepositoryId>,
-    staging: Staging,
 }
 
 #[derive(Debug)]
@@ -72,7 +71,6 @@ impl RsyncSession {
             folders: copied,
             proven,
             excluded,
-            staging: cx.staging().clone(),
         })
     }
 
@@ -122,8 +120,7 @@ impl Session for RsyncSession {
     }
 
     async fn complete(&mut self, _: &Released) -> Result<Artifact> {
-        let copies: Vec<PathBuf> = self.copies().map(Path::to_owned).collect();
-        blocking(move || copies.iter().try_for_each(|copy| sync(copy))).await?;
+        sync_all(self.copies()).await?;
         for copied in &self.folders {
             self.proven.set(&copied.folder, copied.began);
         }
@@ -133,16 +130,15 @@ impl Session for RsyncSession {
 
     /// Nothing is left outside the staging folder, and what is in it serves the next run.
     async fn abort(self: Box<Self>) -> Result<()> {
-        tracing::debug!(staging = %self.staging.root().display(), "the copies stay for the next run");
+        keep(self.copies(), &self.proven).await;
         Ok(())
     }
 }
 
 impl RsyncSession {
-    fn copies(&self) -> impl Iterator<Item = &Path> {
-        self.folders
-            .iter()
-            .map(|copied| copied.folder.copy.as_path())
+    fn copies(&self) -> Vec<PathBuf> {
+        let copies = self.folders.iter().map(|copied| &copied.folder.copy);
+        copies.cloned().collect()
     }
 }
 
@@ -153,28 +149,44 @@ async fn live_passes(
     proven: &mut Proven,
     quiet: &Quiet,
 ) -> Result<(SystemTime, Census)> {
-    let source = folder.source.clone();
-    blocking(move || sync(&source)).await?;
+    sync_all(vec![folder.source.clone()]).await?;
     let mut passes = 0;
     loop {
         let (began, clock) = (SystemTime::now(), Instant::now());
         let until = proven.until(folder, began);
-        if passes == 0 && until == set_back(began) {
+        if until == set_back(began) {
             // There is no copy yet: all there will ever be is made from now on, also if this pass is cut short.
             proven.set(folder, began);
-            proven.write()?;
         }
-        let census = copier.pass(folder, until, quiet).await?;
-        passes += 1;
-        // Before the next run relies on it, what was copied must be on disk.
-        let copy = folder.copy.clone();
-        blocking(move || sync(&copy)).await?;
+        let census = match copier.pass(folder, until, quiet).await {
+            Ok(census) => census,
+            Err(error) => {
+                keep(vec![folder.copy.clone()], proven).await;
+                return Err(error);
+            }
+        };
         proven.set(folder, began);
-        proven.write()?;
+        passes += 1;
         if clock.elapsed() < SHORT_PASS || passes == MOST_LIVE_PASSES {
             return Ok((began, census));
         }
     }
+}
+
+/// Writes down what is known of the copies of a run that fails, so that the next one compares less.
+async fn keep(copies: Vec<PathBuf>, proven: &Proven) {
+    let kept = match sync_all(copies).await {
+        Ok(()) => proven.write(),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = kept {
+        tracing::debug!(%error, "the next run will compare the content of all files");
+    }
+}
+
+/// What is said to be proven must be on disk before.
+async fn sync_all(folders: Vec<PathBuf>) -> Result<()> {
+    blocking(move || folders.iter().try_for_each(|folder| sync(folder))).await
 }
 
 fn sync(folder: &Path) -> Result<()> {

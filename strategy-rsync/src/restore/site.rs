@@ -175,10 +175,9 @@ impl Site {
         let is_built = fs::symlink_metadata(&self.build).is_ok();
         match self.way {
             Way::Beside if is_built => self.commit().map(|_| ()),
-            Way::Beside => Ok(()),
             Way::Inside if fs::symlink_metadata(self.marker()).is_ok() => self.move_up(),
             Way::Inside if is_built => self.commit().map(|_| ()),
-            Way::Inside => Ok(()),
+            Way::Beside | Way::Inside => Ok(()),
         }
     }
 

@@ -129,7 +129,7 @@ async fn a_file_that_cannot_be_read_fails_the_backup() {
     };
     let secret = bench.home.path.join("shared/config/secret");
     fs::write(&secret, "x").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     let error = bench
         .strategy("")
         .prepare(&bench.context())

@@ -12,7 +12,9 @@ use diy_backup_testkit::home::Names;
 fn rewrite_unnoticed(path: &Path) {
     let metadata = fs::metadata(path).unwrap();
     let mut content = fs::read(path).unwrap();
-    content.iter_mut().for_each(|byte| *byte ^= 1);
+    for byte in &mut content {
+        *byte ^= 1;
+    }
     fs::write(path, content).unwrap();
     filetime::set_file_mtime(path, FileTime::from_last_modification_time(&metadata)).unwrap();
 }

@@ -118,7 +118,7 @@ async fn a_file_that_cannot_be_read_is_found() {
     let file = bench.home.path.join("shared/secret/file");
     fs::write(&file, "x").unwrap();
     for path in [file, bench.home.path.join("shared/shut")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     }
     let findings = check(&bench, "").await;
     assert!(has(

@@ -1,10 +1,19 @@
 //! Backups and restores of generated homes with the rsync of this machine.
 #![cfg(unix)]
 
+#[cfg(test)]
 mod backup;
+#[cfg(test)]
+mod busy;
+#[cfg(test)]
 mod changes;
+#[cfg(test)]
 mod checks;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod exclusions;
+#[cfg(test)]
 mod restore;
+#[cfg(test)]
 mod support;

@@ -156,6 +156,21 @@ async fn lock_files_in_repositories_go_and_nothing_else() {
     assert!(bench.path("outside.lock").exists());
 }
 
+fn assert_owned(path: &Path) {
+    let metadata = fs::symlink_metadata(path).unwrap();
+    assert_eq!(
+        (metadata.uid(), metadata.gid()),
+        (4711, 4712),
+        "{}",
+        path.display()
+    );
+    if metadata.is_dir() {
+        for path in names_in(path) {
+            assert_owned(&path);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_belongs_to_the_owner() {
     if !is_root() {
@@ -169,18 +184,6 @@ async fn everything_belongs_to_the_owner() {
     restore(&bench, &cx, &home, &[&store], "owner = '4711:4712'")
         .await
         .unwrap();
-    fn assert_owned(path: &Path) {
-        let metadata = fs::symlink_metadata(path).unwrap();
-        assert_eq!(
-            (metadata.uid(), metadata.gid()),
-            (4711, 4712),
-            "{}",
-            path.display()
-        );
-        if metadata.is_dir() {
-            names_in(path).iter().for_each(|path| assert_owned(path));
-        }
-    }
     assert_owned(&home);
     assert_owned(&store);
     assert_same(&bench.staging().home(), &Exclusions::none(), &home);
@@ -230,6 +233,9 @@ async fn a_mount_point_is_filled_from_inside() {
         fs::remove_dir(target.join("lost+found")).unwrap();
         assert_same(&bench.staging().home(), &Exclusions::none(), &target);
     });
-    let _ = std::process::Command::new("umount").arg(&target).status();
+    let _ = std::process::Command::new("umount")
+        .arg("--lazy")
+        .arg(&target)
+        .status();
     same.unwrap();
 }

@@ -95,8 +95,8 @@ impl Bench {
             .build()
             .unwrap();
         let limits = LockLimits {
-            drain: Duration::from_secs(60),
-            locked: Duration::from_secs(60),
+            drain: Duration::from_mins(1),
+            locked: Duration::from_mins(1),
         };
         let window = LockWindow::lock(&client, cx, limits).await?;
         if let Err(error) = session.capture(&window).await {
