@@ -177,6 +177,14 @@ impl Site {
             Way::Beside if is_built => self.commit().map(|_| ()),
             Way::Inside if fs::symlink_metadata(self.marker()).is_ok() => self.move_up(),
             Way::Inside if is_built => self.commit().map(|_| ()),
+            // A data store may be empty, a home directory never is.
+            _ if self.role == Role::Home && !self.is_committed()? => {
+                let message = format!(
+                    "{} is gone before it was moved into place",
+                    self.build.display()
+                );
+                Err(Error::new(ErrorKind::Damaged, message).with_hint("Restore the backup again."))
+            }
             Way::Beside | Way::Inside => Ok(()),
         }
     }

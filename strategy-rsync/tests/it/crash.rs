@@ -143,3 +143,11 @@ async fn a_path_that_no_configured_folder_explains_is_not_touched() {
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_home_that_was_never_built_cannot_be_brought_to_its_place() {
+    let Some(crash) = Crash::new() else { return };
+    let home = Crash::beside(&crash.home);
+    let restore = crash.strategy.restore().unwrap();
+    restore.resume_commit(&leftover(&home)).await.unwrap_err();
+}
