@@ -26,12 +26,13 @@ pub(super) fn to_text(list: &[u8]) -> Option<String> {
     }
     let lines = records
         .iter()
+        .copied()
         .map(record_to_text)
         .collect::<Option<Vec<_>>>()?;
     Some(lines.join(","))
 }
 
-fn record_to_text(record: &[u8; RECORD_BYTES]) -> Option<String> {
+fn record_to_text(record: [u8; RECORD_BYTES]) -> Option<String> {
     let tag = u16::from_le_bytes([record[0], record[1]]);
     let bits = u16::from_le_bytes([record[2], record[3]]);
     let id = u32::from_le_bytes([record[4], record[5], record[6], record[7]]);

@@ -23,8 +23,11 @@ fn digits(number: usize) -> usize {
     number.to_string().len()
 }
 
-/// Splits an extended header into keys and values, in their order.
-pub(super) fn parse(mut data: &[u8]) -> Result<Vec<(&[u8], &[u8])>, ReadError> {
+/// A key and its value.
+pub(super) type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// Splits an extended header into its records, in their order.
+pub(super) fn parse(mut data: &[u8]) -> Result<Vec<Record<'_>>, ReadError> {
     let wrong = || ReadError::malformed("an extended header is not well-formed");
     let mut records = Vec::new();
     while !data.is_empty() {
@@ -81,7 +84,7 @@ mod tests {
     fn records_count_their_own_length() {
         let mut records = Vec::new();
         push(&mut records, b"path", b"x");
-        assert_eq!(records, b"10 path=x\n");
+        assert_eq!(records, b"9 path=x\n");
         for length in 0..200 {
             let value = vec![b'\n'; length];
             let mut records = Vec::new();

@@ -74,11 +74,12 @@ impl SparseMap {
             .is_none_or(|last| last.offset + last.length < self.size);
         let mark = ends_in_hole.then_some(end);
         let count = self.segments.len() + usize::from(ends_in_hole);
-        let mut text = format!("{count}\n");
-        for segment in self.segments.iter().chain(mark.as_ref()) {
-            text += &format!("{}\n{}\n", segment.offset, segment.length);
-        }
-        let mut map = text.into_bytes();
+        let segments = self.segments.iter().chain(mark.as_ref());
+        let numbers = segments.flat_map(|segment| [segment.offset, segment.length]);
+        let lines = std::iter::once(count as u64)
+            .chain(numbers)
+            .map(|number| format!("{number}\n"));
+        let mut map = lines.collect::<String>().into_bytes();
         map.resize(map.len().next_multiple_of(BLOCK), 0);
         map
     }

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use diy_backup_core::checksums::{self, ChecksumLine};
 use diy_backup_core::{Error, ErrorKind, Events, Meter, Result, ResultExt};
 use sha2::{Digest, Sha256};
 
@@ -24,6 +25,8 @@ const CHUNK_BYTES: usize = 256 * 1024;
 const RECORD_BYTES: u64 = 20 * BLOCK as u64;
 /// More segments than this are not worth a map.
 const MAX_SEGMENTS: usize = 1 << 16;
+/// The longest attributes of one file that are kept, in bytes: readers bound what they take.
+const MAX_ATTRIBUTE_BYTES: usize = 512 * 1024;
 
 /// Writes an archive to a pipe.
 #[derive(Debug)]
@@ -69,7 +72,7 @@ impl Packer {
         self.begin(&own_entry(path.clone(), text.len() as u64, modified))?;
         self.write(text)?;
         self.pad(text.len() as u64)?;
-        self.add_sum(&Sha256::digest(text).into(), &path)
+        self.add_sum(Sha256::digest(text).into(), &path)
     }
 
     /// Adds the folder at `path` with all that is in it, called `name`. Does nothing if it is not there.
@@ -89,7 +92,7 @@ impl Packer {
         let list = std::mem::take(&mut self.sums);
         let mut list = list.read_back().io_context(cannot_spool)?;
         let size = list.length();
-        self.begin(&own_entry(own_path(sums::NAME)?, size, modified))?;
+        self.begin(&own_entry(own_path(checksums::FILE_NAME)?, size, modified))?;
         let copied = io::copy(&mut list, &mut self.output).io_context(cannot_write)?;
         self.written += copied;
         self.packed.content_bytes += copied;
@@ -112,7 +115,7 @@ impl Packer {
             return Ok(());
         }
         if let Some(first) = self.earlier_name(found) {
-            let entry = entry(found, Kind::HardLink(first))?;
+            let entry = self.entry(found, Kind::HardLink(first))?;
             return self.begin(&entry);
         }
         if kind.is_file() {
@@ -124,7 +127,7 @@ impl Packer {
             let target = fs::read_link(&found.path).io_context(|| cannot_read(&found.path))?;
             Kind::Symlink(target.as_os_str().as_encoded_bytes().to_vec())
         };
-        self.begin(&entry(found, kind)?)
+        self.begin(&self.entry(found, kind)?)
     }
 
     /// The name under which a file with several names is in the archive already.
@@ -152,7 +155,7 @@ impl Packer {
         let mut file = platform::open_no_follow(&found.path).io_context(context)?;
         let before = file.metadata().io_context(context)?;
         let size = file_size(&file, &before).io_context(context)?;
-        self.begin(&entry(found, Kind::File(size.clone()))?)?;
+        self.begin(&self.entry(found, Kind::File(size.clone()))?)?;
         let mut hash = Sha256::new();
         match &size {
             FileSize::Dense(length) => self.copy(&mut file, *length, &mut hash, found)?,
@@ -163,7 +166,7 @@ impl Packer {
             return Err(changed(&found.path));
         }
         self.pad(size.stored())?;
-        self.add_sum(&hash.finalize().into(), &found.inside)
+        self.add_sum(hash.finalize().into(), &found.inside)
     }
 
     fn copy_sparse(
@@ -216,6 +219,28 @@ impl Packer {
         Ok(())
     }
 
+    /// The entry of something in the staging folder.
+    fn entry(&self, found: &Found, kind: Kind) -> Result<Entry> {
+        let mut metadata = platform::read_metadata(&found.path, &found.metadata)
+            .io_context(|| cannot_read(&found.path))?;
+        let attributes = metadata.attributes.iter();
+        let bytes: usize = attributes
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        if bytes > MAX_ATTRIBUTE_BYTES {
+            metadata.attributes.clear();
+            self.events.warning(format!(
+                "{} has {bytes} bytes of extended attributes, which were left out of the archive",
+                found.path.display()
+            ));
+        }
+        Ok(Entry {
+            path: found.inside.clone(),
+            kind,
+            metadata,
+        })
+    }
+
     fn begin(&mut self, entry: &Entry) -> Result<()> {
         self.packed.entries += 1;
         self.write_raw(&format::encode(entry))
@@ -236,20 +261,13 @@ impl Packer {
         self.output.write_all(bytes).io_context(cannot_write)
     }
 
-    fn add_sum(&mut self, sum: &[u8; 32], path: &ArchivePath) -> Result<()> {
-        let line = sums::format_line(sum, path.as_bytes());
-        self.sums.write_all(&line).io_context(cannot_spool)
+    fn add_sum(&mut self, sum: [u8; 32], path: &ArchivePath) -> Result<()> {
+        let line = ChecksumLine {
+            sha256: sum,
+            path: path.as_path().into_owned(),
+        };
+        self.sums.write_all(&line.encode()).io_context(cannot_spool)
     }
-}
-
-fn entry(found: &Found, kind: Kind) -> Result<Entry> {
-    let metadata = platform::read_metadata(&found.path, &found.metadata)
-        .io_context(|| cannot_read(&found.path))?;
-    Ok(Entry {
-        path: found.inside.clone(),
-        kind,
-        metadata,
-    })
 }
 
 fn own_path(name: &str) -> Result<ArchivePath> {

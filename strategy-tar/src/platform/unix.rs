@@ -16,7 +16,7 @@ pub(crate) use holes::{data_segments, may_have_holes};
 /// A file, whatever its names: device and inode.
 pub(crate) type FileIdentity = (u64, u64);
 
-/// Attributes that belong to the content; others, such as labels of SELinux, belong to the machine.
+/// Attributes that belong to the content; others, such as security labels, belong to the machine.
 const KEPT_ATTRIBUTES: [&str; 3] = ["user.", "security.capability", "system.posix_acl_"];
 
 /// Whether this process may make files in the folder at `path`.

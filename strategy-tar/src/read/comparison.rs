@@ -1,10 +1,10 @@
 //! The checksums that an archive ends with, against those of what was read.
 
+use diy_backup_core::checksums::{self, ChecksumLine};
 use diy_backup_core::{Damage, Result};
 
 use super::ledger::Notes;
 use super::sink::Fault;
-use crate::sums;
 
 /// The longest line there can be: digits, and a path whose every byte is escaped.
 const MAX_LINE_BYTES: usize = 70 + 2 * 4096;
@@ -71,18 +71,18 @@ impl Comparison {
         if self.out_of_step {
             return Ok(());
         }
-        let Some((sum, name)) = sums::parse_line(line) else {
+        let Some(line) = ChecksumLine::decode(line) else {
             self.out_of_step = true;
             return report(not_well_formed());
         };
-        let listed = || name.escape_ascii().to_string();
+        let listed = || line.path.display().to_string();
         match self.notes.next_file()? {
-            Some(note) if note.path.as_bytes() != name => {
+            Some(note) if note.path.as_path() != line.path => {
                 self.out_of_step = true;
                 let problem = format!("the checksum in its place is that of `{}`", listed());
                 report(Damage::file(note.path.to_string(), problem))
             }
-            Some(note) if note.sum != sum => {
+            Some(note) if note.sum != line.sha256 => {
                 let problem = "its content does not match its checksum";
                 report(Damage::file(note.path.to_string(), problem))
             }
@@ -97,5 +97,5 @@ impl Comparison {
 }
 
 fn not_well_formed() -> Damage {
-    Damage::file(sums::NAME, "it is not a list of checksums")
+    Damage::file(checksums::FILE_NAME, "it is not a list of checksums")
 }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use diy_backup_core::{ArchiveSeal, Damage, Manifest, Meter, Result, ResultExt, Verdict};
+use diy_backup_core::{
+    ArchiveSeal, Damage, Manifest, Meter, Result, ResultExt, Verdict, checksums,
+};
 use sha2::{Digest, Sha256};
 
 use super::comparison::Comparison;
@@ -111,11 +113,10 @@ impl<'a, S: Sink> Inspection<'a, S> {
             Err(Fault::Damage(damage)) => self.findings.list.push(damage),
             Err(Fault::Error(error)) => return Err(error),
         }
+        let has_checksums = self.is_ours();
         let mut verdict = Verdict::default();
-        verdict.files = self.files;
-        verdict.content_bytes = self.content_bytes;
-        verdict.has_checksums = self.is_ours();
-        verdict.damage = self.findings.list;
+        (verdict.files, verdict.content_bytes) = (self.files, self.content_bytes);
+        (verdict.has_checksums, verdict.damage) = (has_checksums, self.findings.list);
         Ok(verdict)
     }
 
@@ -198,13 +199,16 @@ impl<'a, S: Sink> Inspection<'a, S> {
         self.count(entry)?;
         if self.is_ours() {
             if self.notes.is_some() {
-                let problem = format!("it stands behind {}, which is the last", sums::NAME);
+                let problem = format!(
+                    "it stands behind {}, which is the last",
+                    checksums::FILE_NAME
+                );
                 return Err(damage(entry, problem));
             }
             if self.entries == 1 {
                 return self.manifest(reader, entry);
             }
-            if entry.path.as_bytes() == sums::NAME.as_bytes() {
+            if entry.path.as_bytes() == checksums::FILE_NAME.as_bytes() {
                 return self.checksums(reader, entry);
             }
         }
@@ -342,7 +346,7 @@ impl<'a, S: Sink> Inspection<'a, S> {
             (Some(notes), _) => notes,
             (None, Some(ledger)) => {
                 if self.is_ours() {
-                    let problem = format!("the archive has no {}", sums::NAME);
+                    let problem = format!("the archive has no {}", checksums::FILE_NAME);
                     self.findings.report(Damage::whole(problem))?;
                 }
                 ledger.read_back()?

@@ -23,14 +23,14 @@ const HEAD_BYTES: usize = 1 + 3 * 16 + 32 + 2;
 pub(crate) struct Ledger {
     spool: Spool,
     hasher: Fingerprints,
-    notes: u64,
+    count: u64,
 }
 
 /// The notes once all is read.
 #[derive(Debug)]
 pub(crate) struct Notes {
     spool: SpoolReader,
-    notes: u64,
+    count: u64,
     read: u64,
 }
 
@@ -75,7 +75,7 @@ impl Ledger {
         Ok(Self {
             spool: Spool::new(directory).io_context(cannot_note)?,
             hasher: Fingerprints(RandomState::new(), RandomState::new()),
-            notes: 0,
+            count: 0,
         })
     }
 
@@ -100,7 +100,7 @@ impl Ledger {
         note.extend(sum);
         note.extend(length.to_le_bytes());
         note.extend_from_slice(path);
-        self.notes += 1;
+        self.count += 1;
         self.spool.write_all(&note).io_context(cannot_note)
     }
 
@@ -108,7 +108,7 @@ impl Ledger {
     pub(crate) fn read_back(self) -> Result<Notes> {
         Ok(Notes {
             spool: self.spool.read_back().io_context(cannot_note)?,
-            notes: self.notes,
+            count: self.count,
             read: 0,
         })
     }
@@ -132,7 +132,7 @@ impl Notes {
         stop: &Stop,
         mut report: impl FnMut(Damage) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let rounds = self.notes / PATHS_AT_ONCE + 1;
+        let rounds = self.count / PATHS_AT_ONCE + 1;
         for round in 0..u128::from(rounds) {
             self.rewind()?;
             let mut known: HashMap<u128, NoteKind> = HashMap::new();
@@ -170,7 +170,7 @@ impl Notes {
     }
 
     fn next(&mut self) -> Result<Option<Note>> {
-        if self.read == self.notes {
+        if self.read == self.count {
             return Ok(None);
         }
         self.read += 1;

@@ -1,0 +1,147 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use diy_backup_core::{ArchiveStrategy, Leftover, Origin};
+use strategy_tar::Compression;
+
+use crate::site::{Site, id, names};
+
+#[tokio::test]
+async fn a_folder_that_does_not_exist_holds_no_backups() {
+    let site = Site::new();
+    assert!(site.archive.list().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn backups_are_listed_oldest_first_and_are_their_owners_alone() {
+    let site = Site::small(Compression::Zstd);
+    for second in [9, 3, 6] {
+        site.store(second).await.unwrap();
+    }
+    let listed = site.archive.list().await.unwrap();
+    let ids: Vec<_> = listed.iter().map(|entry| entry.id.clone()).collect();
+    assert_eq!(ids, [id(3), id(6), id(9)]);
+    assert!(listed.iter().all(diy_backup_core::BackupEntry::is_good));
+    let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(site.archives()), 0o700);
+    for name in names(&site.archives()) {
+        assert_eq!(mode(site.archives().join(&name)), 0o600, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn other_files_are_not_backups() {
+    let site = Site::small(Compression::Zstd);
+    site.store(3).await.unwrap();
+    let folder = site.archives();
+    let archive = folder.join(format!("{}.tar.zst", id(3)));
+    for other in [
+        format!(".{}.tar.zst.partial", id(4)),
+        format!(".{}.tar.zst.deleting", id(4)),
+        format!("{}.tar.zst.tmp", id(4)),
+        "other-20260101-000000.tar.zst".to_owned(),
+        "bitbucket-20260101.tar.zst".to_owned(),
+        format!("{}.zip", id(4)),
+    ] {
+        fs::copy(&archive, folder.join(other)).unwrap();
+    }
+    fs::write(folder.join(format!("{}.manifest.json", id(5))), "{}").unwrap();
+    fs::create_dir(folder.join(format!("{}.tar", id(6)))).unwrap();
+    assert_eq!(site.only_entry().await.id, id(3));
+}
+
+#[tokio::test]
+async fn a_lost_manifest_is_found_in_the_archive() {
+    let site = Site::small(Compression::Gzip);
+    site.store(3).await.unwrap();
+    fs::remove_file(site.archives().join(format!("{}.manifest.json", id(3)))).unwrap();
+    let entry = site.only_entry().await;
+    assert_eq!((entry.origin, entry.is_good()), (Origin::DiyBackup, true));
+    let (verdict, _) = site.judge(&entry).await;
+    assert!(verdict.is_good() && verdict.has_checksums, "{verdict:?}");
+}
+
+#[tokio::test]
+async fn what_can_be_seen_without_reading_is_a_problem() {
+    let site = Site::small(Compression::Zstd);
+    for second in 1..=5 {
+        site.store(second).await.unwrap();
+    }
+    let folder = site.archives();
+    let archive = |second| folder.join(format!("{}.tar.zst", id(second)));
+    let manifest = |second| folder.join(format!("{}.manifest.json", id(second)));
+    let length = fs::metadata(archive(1)).unwrap().len();
+    let file = fs::File::options().write(true).open(archive(1)).unwrap();
+    file.set_len(length - 1).unwrap();
+    fs::write(manifest(2), "{").unwrap();
+    fs::copy(manifest(4), manifest(3)).unwrap();
+    fs::remove_file(manifest(4)).unwrap();
+    fs::write(archive(4), "no archive").unwrap();
+    let listed = site.archive.list().await.unwrap();
+    let problems: Vec<_> = listed.iter().map(|entry| entry.problem.is_some()).collect();
+    // The third has the manifest of another archive beside it, and its own in it.
+    assert_eq!(problems, [true, true, false, true, false], "{listed:?}");
+    for entry in &listed {
+        let (verdict, _) = site.judge(entry).await;
+        assert_eq!(verdict.is_good(), entry.is_good(), "{verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_backup_is_gone_with_its_manifest() {
+    let site = Site::small(Compression::Zstd);
+    let first = site.store(3).await.unwrap();
+    site.store(4).await.unwrap();
+    site.archive.delete(&first).await.unwrap();
+    assert_eq!(site.only_entry().await.id, id(4));
+    assert_eq!(names(&site.archives()).len(), 2);
+    site.archive.delete(&first).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_cut_off_is_finished_by_the_next_backup() {
+    let site = Site::small(Compression::Zstd);
+    site.store(3).await.unwrap();
+    let name = format!("{}.tar.zst", id(3));
+    let hidden = site.archives().join(format!(".{name}.deleting"));
+    fs::rename(site.archives().join(name), hidden).unwrap();
+    assert!(site.archive.list().await.unwrap().is_empty());
+    site.store(4).await.unwrap();
+    assert_eq!(names(&site.archives()).len(), 2);
+}
+
+#[tokio::test]
+async fn nothing_outside_of_the_folder_is_deleted() {
+    let site = Site::small(Compression::Zstd);
+    let mut entry = site.store(3).await.unwrap();
+    let elsewhere = site.path().join(format!("{}.tar.zst", id(3)));
+    fs::write(&elsewhere, "mine").unwrap();
+    entry.location = elsewhere.display().to_string();
+    assert!(site.archive.delete(&entry).await.is_err());
+    assert!(elsewhere.exists());
+}
+
+#[tokio::test]
+async fn what_a_dead_run_left_is_discarded_and_a_whole_backup_is_not() {
+    let site = Site::small(Compression::Zstd);
+    site.store(3).await.unwrap();
+    let leftover = |second| {
+        let partial = site
+            .archives()
+            .join(format!(".{}.tar.zst.partial", id(second)));
+        Leftover::new("tar", "partial-archive", partial.display().to_string())
+    };
+    fs::write(&leftover(4).id, "half").unwrap();
+    fs::write(
+        site.archives().join(format!("{}.manifest.json", id(4))),
+        "{}",
+    )
+    .unwrap();
+    for second in [3, 4, 4] {
+        site.archive.discard(&leftover(second)).await.unwrap();
+    }
+    assert_eq!(names(&site.archives()).len(), 2);
+    assert!(site.only_entry().await.is_good());
+    let foreign = Leftover::new("tar", "partial-archive", "/etc/passwd");
+    assert!(site.archive.discard(&foreign).await.is_err());
+}

@@ -1,0 +1,136 @@
+//! Archives that the shell scripts have made with GNU tar.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use diy_backup_core::Origin;
+use strategy_tar::Compression;
+
+use crate::site::{Site, assert_same, id};
+
+/// Packs the staging folder as the scripts do, with more `options` for tar.
+fn pack(site: &Site, suffix: &str, options: &[&str]) -> Option<PathBuf> {
+    fs::create_dir_all(site.archives()).unwrap();
+    let path = site.archives().join(format!("{}{suffix}", id(3)));
+    let stores = site.staging().data_stores();
+    for (number, name) in [("0", "first"), ("1", "second")] {
+        fs::rename(stores.join(number), stores.join(name)).unwrap();
+    }
+    let mut tar = Command::new("tar");
+    tar.args(options).arg("-cf").arg(&path);
+    if suffix != ".tar" {
+        tar.arg("-z");
+    }
+    match tar.arg("-C").arg(site.staging().root()).arg(".").status() {
+        Ok(status) => assert!(status.success()),
+        Err(_) => {
+            diy_backup_testkit::report_skipped(&"tar is not installed");
+            return None;
+        }
+    }
+    Some(path)
+}
+
+async fn comes_back(suffix: &str, options: &[&str], compare: impl Fn(&Path, &Path)) {
+    let site = Site::with_home(Compression::Zstd);
+    if pack(&site, suffix, options).is_none() {
+        return;
+    }
+    let entry = site.only_entry().await;
+    assert_eq!(
+        (entry.origin, entry.is_good()),
+        (Origin::ShellScripts, true),
+        "{entry:?}"
+    );
+    let (verdict, error) = site.judge(&entry).await;
+    assert!(verdict.is_good(), "{options:?}: {verdict:?} {error:?}");
+    assert!(!verdict.has_checksums);
+    let restored = site.path().join("restored");
+    let staging = site.staging();
+    compare(&staging.home(), &restored.join("home"));
+    compare(&staging.database(), &restored.join("db"));
+    compare(
+        &staging.data_stores().join("first"),
+        &restored.join("stores/0"),
+    );
+    compare(
+        &staging.data_stores().join("second"),
+        &restored.join("stores/1"),
+    );
+}
+
+/// The formats of old keep whole seconds, no holes and no attributes.
+fn assert_nearly_same(original: &Path, copy: &Path) {
+    use diy_backup_testkit::tree::Aspect;
+    let diff = crate::site::snapshot(original).diff(&crate::site::snapshot(copy));
+    let diff = diff.without(&[
+        Aspect::Modified,
+        Aspect::FolderModified,
+        Aspect::Sparseness,
+        Aspect::Attributes,
+    ]);
+    assert!(diff.is_empty(), "{diff}");
+}
+
+#[tokio::test]
+async fn archives_of_the_scripts_come_back() {
+    for suffix in [".tar.gz", ".tgz", ".tar"] {
+        comes_back(suffix, &[], assert_nearly_same).await;
+    }
+}
+
+#[tokio::test]
+async fn every_format_of_gnu_tar_is_read() {
+    for options in [
+        &["--format=gnu", "--sparse"][..],
+        &[
+            "--format=pax",
+            "--sparse",
+            "--sparse-version=0.0",
+            "--xattrs",
+        ],
+        &["--format=pax", "--sparse", "--sparse-version=0.1", "--acls"],
+        &["--format=oldgnu"],
+        &["--numeric-owner", "--owner=3000000", "--group=4"],
+    ] {
+        comes_back(".tar.gz", options, assert_nearly_same).await;
+    }
+    let exact = ["--format=pax", "--sparse", "--xattrs", "--acls"];
+    comes_back(".tar.gz", &exact, assert_same).await;
+}
+
+#[tokio::test]
+async fn a_cut_or_extended_archive_of_the_scripts_is_damaged() {
+    let site = Site::with_home(Compression::Zstd);
+    let Some(path) = pack(&site, ".tar.gz", &[]) else {
+        return;
+    };
+    let whole = fs::read(&path).unwrap();
+    let entry = site.only_entry().await;
+    let mut damaged = vec![
+        [&whole[..], b"garbage"].concat(),
+        [&whole[..], &whole[..]].concat(),
+    ];
+    for share in [1, 3, 5, 7] {
+        damaged.push(whole[..whole.len() * share / 8].to_vec());
+    }
+    for cut in [1, 4, 8, 9, 100] {
+        damaged.push(whole[..whole.len() - cut].to_vec());
+    }
+    for at in (0..whole.len()).step_by(whole.len() / 25 + 1).skip(1) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        damaged.push(flipped);
+    }
+    for content in damaged {
+        fs::write(&path, &content).unwrap();
+        let (verdict, _) = site.judge(&entry).await;
+        assert!(
+            !verdict.is_good(),
+            "{} of {} bytes",
+            content.len(),
+            whole.len()
+        );
+    }
+}
