@@ -166,7 +166,7 @@ pub(crate) async fn unreadable(
              AND (NOT has_table_privilege(c.oid, 'SELECT') {row_security}) \
          UNION ALL SELECT 'SEQUENCE', n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
            WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {own} AND {not_of_extension} \
-             AND NOT has_sequence_privilege(c.oid, 'SELECT') \
+             AND CASE WHEN c.relkind = 'S' THEN NOT has_sequence_privilege(c.oid, 'SELECT') ELSE false END \
          UNION ALL SELECT 'LARGE OBJECT', '', l.oid::text FROM pg_largeobject_metadata l \
            WHERE current_setting('lo_compat_privileges') = 'off' \
              AND NOT pg_has_role(l.lomowner, 'USAGE') \

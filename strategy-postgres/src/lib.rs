@@ -28,6 +28,7 @@ mod pin;
 mod psql;
 mod release;
 mod restore;
+mod script;
 mod server;
 mod session;
 mod sql;

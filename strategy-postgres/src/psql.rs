@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::failure::{self, Failure, Refusal};
+use crate::script::copy_uncommitted;
 use crate::server::Server;
 use crate::sql;
 
@@ -16,7 +17,8 @@ use crate::sql;
 #[derive(Debug)]
 pub(crate) struct Psql {
     running: Option<Running>,
-    input: ChildStdin,
+    /// Gone once a script has broken off.
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     control: Control,
     tag: String,
@@ -40,7 +42,7 @@ impl Psql {
         };
         let mut session = Self {
             running: Some(running),
-            input,
+            input: Some(input),
             output: BufReader::new(output),
             control: control.clone(),
             tag: format!("-- {:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
@@ -91,31 +93,44 @@ impl Psql {
         Err(Failure::Lost(Error::new(ErrorKind::Database, message)))
     }
 
-    /// Feeds a whole script in, such as `pg_restore` writes. The first statement that fails ends the session.
+    /// Feeds in what `pg_restore --single-transaction` writes, up to its `COMMIT`. The first statement that fails ends
+    /// the session.
     pub(crate) async fn feed(
         &mut self,
-        mut script: impl AsyncRead + Unpin + Send,
+        script: impl AsyncRead + Unpin + Send,
     ) -> Result<(), Failure> {
         let control = self.control.clone();
         let closing = self.closing();
-        let (input, output, tag) = (&mut self.input, &mut self.output, &self.tag);
-        let write = async {
+        let Some(mut input) = self.input.take() else {
+            return Err(self.lost().await);
+        };
+        let (output, tag) = (&mut self.output, &self.tag);
+        // When the script breaks off, perhaps within the rows of a table, `input` is dropped: psql sees the end and ends.
+        let write = async move {
             input.write_all(b"\\set ON_ERROR_STOP 1\n").await?;
-            tokio::io::copy(&mut script, input).await?;
+            copy_uncommitted(script, &mut input).await?;
             input.write_all(b"\n\\unset ON_ERROR_STOP\n").await?;
             input.write_all(closing.as_bytes()).await?;
-            input.flush().await
+            input.flush().await?;
+            Ok::<_, std::io::Error>(input)
         };
         // What the script's own queries print is of no interest, but must not fill the pipe.
         let both = async { tokio::join!(write, read_answer(output, tag, Keep::Nothing)) };
-        let (_, answer) = tokio::select! {
+        let (written, answer) = tokio::select! {
             biased;
             () = control.cancelled() => return Err(self.lost().await),
             both = both => both,
         };
-        match answer {
-            Ok(Some(answer)) => answer.into_result().map(drop),
-            Ok(None) | Err(_) => Err(self.lost().await),
+        match (written, answer) {
+            (Ok(input), Ok(Some(answer))) => {
+                self.input = Some(input);
+                answer.into_result().map(drop)
+            }
+            (Err(error), Ok(_)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                let message = "cannot hand over what pg_restore writes";
+                Err(Failure::Lost(Error::io(message, error)))
+            }
+            _ => Err(self.lost().await),
         }
     }
 
@@ -133,9 +148,12 @@ impl Psql {
     async fn run(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
         let request = format!("{sql}\n;\n{}", self.closing());
         let control = self.control.clone();
+        let Some(input) = &mut self.input else {
+            return Err(self.lost().await);
+        };
         let exchange = async {
-            self.input.write_all(request.as_bytes()).await?;
-            self.input.flush().await?;
+            input.write_all(request.as_bytes()).await?;
+            input.flush().await?;
             read_answer(&mut self.output, &self.tag, Keep::Lines).await
         };
         let answer = tokio::select! {
@@ -156,6 +174,7 @@ impl Psql {
 
     /// Why `psql` has ended. Its last words on standard error say so.
     async fn lost(&mut self) -> Failure {
+        self.input = None;
         let ended = match self.running.take() {
             Some(running) => running.wait().await,
             None => return Failure::Lost(Error::new(ErrorKind::Database, "the session has ended")),

@@ -14,7 +14,7 @@ use crate::pin::{PinSession, Pinned};
 use crate::release::Release;
 
 /// How often a dump is begun again when statements of others kept it from a table.
-const DUMP_ATTEMPTS: u32 = 3;
+const DUMP_ATTEMPTS: u32 = 5;
 
 /// What can be known before the window opens.
 #[derive(Debug)]
@@ -142,16 +142,16 @@ impl DumpSession {
             let control = self.plan.cx.control();
             control.ensure_running()?;
             let waiting = self.pin.waiting_statements().await;
-            if waiting.is_empty() {
+            if waiting.is_empty() && !was_kept_from_a_table(&error) {
                 return Err(error);
             }
             if attempt == DUMP_ATTEMPTS {
                 return Err(kept_from_tables(&waiting, error));
             }
-            self.plan.cx.events().message(format!(
-                "the dump is begun again, because a statement kept it from a table ({})",
-                waiting.join("; ")
-            ));
+            self.plan
+                .cx
+                .events()
+                .message("the dump is begun again, because a statement kept it from a table");
             let emptied = directory.clone();
             files::blocking(move || files::empty(&emptied)).await??;
             running = self.plan.dump.start_at(&pinned.snapshot, control)?;
@@ -240,10 +240,20 @@ impl Session for DumpSession {
     }
 }
 
+/// The statement in the way may be gone by now. These words are `pg_dump`'s own, not the server's.
+fn was_kept_from_a_table(error: &Error) -> bool {
+    let said = error.to_string();
+    said.contains("could not obtain lock on relation") || said.contains("Query was: LOCK TABLE")
+}
+
 fn kept_from_tables(waiting: &[String], error: Error) -> Error {
-    let message = format!(
-        "the database could not be dumped, because statements that change tables wait in front of the dump ({})",
+    let who = if waiting.is_empty() {
+        "they are gone by now".to_owned()
+    } else {
         waiting.join("; ")
+    };
+    let message = format!(
+        "the database could not be dumped, because statements that change tables wait in front of the dump ({who})"
     );
     Error::new(ErrorKind::Database, message)
         .with_source(error)

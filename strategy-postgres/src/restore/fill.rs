@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use diy_backup_core::{Control, Error, ErrorKind, Result, Tool};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
 use crate::failure::Failure;
 use crate::psql::Psql;
@@ -60,25 +59,19 @@ pub(super) async fn in_parallel(
         .map_err(cannot_fill)
 }
 
-/// Fills the database of a session, within whatever transaction it is in.
+/// Fills the database of a session, within the transaction that it is in.
 pub(super) async fn through(
     psql: &mut Psql,
     server: &Server,
     content: &Content<'_>,
     control: &Control,
 ) -> Result<()> {
-    let tool = local_tool(server.config(), "pg_restore").arg("--file=-");
+    let tool = local_tool(server.config(), "pg_restore").args(["--file=-", "--single-transaction"]);
     let mut running = content.options(tool).arg(content.dump).spawn(control)?;
     let Some(script) = running.take_stdout() else {
         return Err(Error::new(ErrorKind::Internal, "pg_restore has no pipe"));
     };
-    let fed = match without_newer_settings(script).await {
-        Ok(script) => psql.feed(script).await,
-        Err(error) => Err(Failure::Lost(Error::io(
-            "cannot read what pg_restore writes",
-            error,
-        ))),
-    };
+    let fed = psql.feed(script).await;
     match fed {
         Ok(()) => running.wait().await.map(drop).map_err(cannot_fill),
         Err(failure) => {
@@ -89,24 +82,6 @@ pub(super) async fn through(
             })
         }
     }
-}
-
-/// A script without the settings at its head that servers before 17 do not know. They end a session that lasts too
-/// long, which no server does by itself.
-async fn without_newer_settings(
-    script: impl AsyncRead + Unpin + Send,
-) -> std::io::Result<impl AsyncRead + Unpin + Send> {
-    const HEAD_LINES: usize = 40;
-    let mut script = BufReader::new(script);
-    let mut head = Vec::new();
-    for _ in 0..HEAD_LINES {
-        let start = head.len();
-        script.read_until(b'\n', &mut head).await?;
-        if head[start..].starts_with(b"SET transaction_timeout = ") {
-            head.truncate(start);
-        }
-    }
-    Ok(std::io::Cursor::new(head).chain(script))
 }
 
 fn cannot_fill(error: Error) -> Error {

@@ -14,6 +14,7 @@ use super::place::{Beside, Place};
 use super::target;
 use crate::dump;
 use crate::facts::Locale;
+use crate::failure::Failure;
 use crate::psql::{Psql, batch, set_local};
 use crate::release::Release;
 use crate::server::Server;
@@ -114,7 +115,7 @@ impl RestoreInto {
             fill::in_parallel(server, &beside.temporary, content, self.control()).await?;
         } else {
             let mut psql = Psql::open(server, &beside.temporary, self.control()).await?;
-            let filled = fill::through(&mut psql, server, content, self.control()).await;
+            let filled = fill_in_transaction(&mut psql, server, content, self.control()).await;
             psql.close().await;
             filled?;
         }
@@ -174,6 +175,18 @@ impl RestoreInto {
             }
         }
     }
+}
+
+async fn fill_in_transaction(
+    psql: &mut Psql,
+    server: &Server,
+    content: &Content<'_>,
+    control: &Control,
+) -> Result<()> {
+    let transaction = |failure: Failure| failure.doing("fill the database in one transaction");
+    psql.execute("BEGIN").await.map_err(transaction)?;
+    fill::through(psql, server, content, control).await?;
+    psql.execute("COMMIT").await.map_err(transaction)
 }
 
 #[async_trait]

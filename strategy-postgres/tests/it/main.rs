@@ -1,5 +1,4 @@
 //! The strategy `postgresql` on private servers.
-#![cfg(test)]
 
 #[cfg(test)]
 mod backup;

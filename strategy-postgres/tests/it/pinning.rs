@@ -95,7 +95,10 @@ async fn a_truncate_that_waits_never_makes_a_dump_that_lacks_its_rows() {
             assert_eq!(support::fingerprint(&postgres, "copy"), before);
         }
         Err(error) => {
-            assert!(error.to_string().contains("TRUNCATE push"), "{error:?}");
+            assert!(
+                error.to_string().contains("wait in front of the dump"),
+                "{error:?}"
+            );
             session.abort().await.unwrap();
         }
     }
@@ -124,13 +127,12 @@ async fn tables_that_come_and_go_between_prepare_and_capture_are_pinned_as_they_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_ends_idle_transactions_does_not_end_the_pinned_one() {
-    let postgres = skip_unless!(
-        PrivatePostgres::builder()
-            .setting("idle_in_transaction_session_timeout", "1ms")
-            .setting("lock_timeout", "1ms")
-            .start()
-    );
+    let postgres = skip_unless!(PrivatePostgres::start());
     support::fill(&postgres, RoleKind::Login);
+    let impatient = "ALTER DATABASE bitbucket SET idle_in_transaction_session_timeout = '1ms'; \
+        ALTER DATABASE bitbucket SET idle_session_timeout = '100ms'; \
+        ALTER DATABASE bitbucket SET statement_timeout = '1s';";
+    postgres.psql("postgres", impatient).unwrap();
     let run = Run::new().await;
     run.backup(&support::strategy(&postgres)).await;
     assert!(run.cx.events().warnings().is_empty());
