@@ -35,20 +35,19 @@ pub(crate) fn strategy_for(
     more: &str,
 ) -> PostgresStrategy {
     let quoted = |text: &str| serde_json::to_string(text).unwrap();
-    let mut text = format!(
+    let text = format!(
         "name = {}\nhost = \"127.0.0.1\"\nport = {}\ntools = {}\n",
         quoted(database),
         postgres.port(),
         quoted(postgres.bin_dir().to_str().unwrap()),
     );
-    if !more.contains("username") {
-        text += &format!(
-            "username = {}\npassword = {{ value = {} }}\n",
-            quoted(ROLE),
-            quoted(PASSWORD)
-        );
-    }
-    let section = Section::from_text("database", &(text + more)).unwrap();
+    let login = if more.contains("username") {
+        String::new()
+    } else {
+        let (role, password) = (quoted(ROLE), quoted(PASSWORD));
+        format!("username = {role}\npassword = {{ value = {password} }}\n")
+    };
+    let section = Section::from_text("database", &(text + &login + more)).unwrap();
     PostgresStrategy::new(PostgresConfig::from_section(&section).unwrap())
 }
 
@@ -169,18 +168,15 @@ pub(crate) async fn findings(strategy: &PostgresStrategy, purpose: Purpose) -> F
 
 /// All that a check says, with its fixes.
 pub(crate) fn text(findings: &Findings) -> String {
-    findings
+    let lines: Vec<String> = findings
         .findings
         .iter()
         .map(|finding| {
-            format!(
-                "{:?} {} [{}]\n",
-                finding.severity,
-                finding.message,
-                finding.fix.as_deref().unwrap_or("")
-            )
+            let fix = finding.fix.as_deref().unwrap_or_default();
+            format!("{:?} {} [{fix}]", finding.severity, finding.message)
         })
-        .collect()
+        .collect();
+    lines.join("\n")
 }
 
 /// The databases of a server that tests and restores make.
