@@ -35,6 +35,8 @@ pub(crate) struct MaintenanceLock {
 pub(crate) struct RunningTask {
     /// Unknown when the answer to the start was lost.
     cancel: Option<CancelToken>,
+    /// Whether Bitbucket has been told that the backup is done, which ends the task.
+    told_done: bool,
 }
 
 impl MaintenanceLock {

@@ -76,7 +76,10 @@ impl MaintenanceLock {
     pub(crate) async fn start_task(&mut self, control: &Control) -> Result<()> {
         control.ensure_running()?;
         // Until the answer is here, a task may be running.
-        self.task = Some(RunningTask { cancel: None });
+        self.task = Some(RunningTask {
+            cancel: None,
+            told_done: false,
+        });
         let mut attempt = 1;
         loop {
             let once = self.client.with_retry(RetryPolicy::none());
@@ -108,6 +111,7 @@ impl MaintenanceLock {
         let token = task.cancel_token.expose().to_owned();
         self.task = Some(RunningTask {
             cancel: Some(task.cancel_token),
+            told_done: false,
         });
         self.journal.update(|record| {
             record.step = Step::Draining;

@@ -18,11 +18,11 @@ const REFUSALS: u32 = 3;
 impl MaintenanceLock {
     /// Tells Bitbucket that the backup is done, unlocks, and proves it. The lock comes back when that fails.
     pub(crate) async fn release(mut self, control: &Control) -> Result<Duration, (Self, Error)> {
-        if self.task.is_some() {
+        if let Some(task) = &mut self.task {
             let client = self.client.with_retry(self.patience.short_retry());
             let done = client.report_progress(&self.token, Percentage::COMPLETE);
             match answered(&self.patience, done).await {
-                Ok(()) => self.task = None,
+                Ok(()) => task.told_done = true,
                 Err(error) => {
                     let why = crate::error::chain(&error);
                     self.events.warning(format!(
@@ -71,7 +71,10 @@ pub(crate) async fn free_instance(
     events: &Events,
     control: &Control,
 ) -> Result<()> {
-    let task = RunningTask { cancel };
+    let task = RunningTask {
+        cancel,
+        told_done: false,
+    };
     let way_back = WayBack {
         client,
         patience,
@@ -103,7 +106,10 @@ impl WayBack<'_> {
     /// Ends the task, and unlocks until the instance says that it is free, which is the only proof there is.
     async fn go(&self, task: Option<&RunningTask>, control: &Control) -> Result<()> {
         let started = Instant::now();
-        let mut task = self.end_task(task).await;
+        let mut end = match task {
+            Some(task) if task.told_done => TaskEnd::Over,
+            task => self.end_task(task).await,
+        };
         let mut refusals = 0;
         loop {
             let once = self.client.with_retry(RetryPolicy::none());
@@ -113,7 +119,7 @@ impl WayBack<'_> {
                 return Ok(());
             }
             let refused = unlocked.as_ref().is_err_and(|error| !error.is_transient());
-            if refused && task.is_none() {
+            if refused {
                 refusals += 1;
             }
             if refusals >= REFUSALS || started.elapsed() >= self.patience.unlock {
@@ -123,14 +129,21 @@ impl WayBack<'_> {
                 () = tokio::time::sleep(self.patience.pause) => {}
                 () = control.killed() => return Err(still_locked(unlocked.err().map(Error::from), state.err())),
             }
-            // A task that still runs may be what the unlock is refused for.
-            task = self.end_task(task).await;
+            // A task that runs on, whatever was said of it, may be what the unlock is refused for.
+            if refused || end == TaskEnd::RunsOn {
+                end = self.end_task(task).await;
+            }
+            if end == TaskEnd::RunsOn {
+                refusals = 0;
+            }
         }
     }
 
-    /// Ends a backup task that may be running, and gives it back if it may run on. That keeps nobody from unlocking.
-    async fn end_task<'t>(&self, task: Option<&'t RunningTask>) -> Option<&'t RunningTask> {
-        let task = task?;
+    /// Ends a backup task that may be running. That it fails keeps nobody from unlocking.
+    async fn end_task(&self, task: Option<&RunningTask>) -> TaskEnd {
+        let Some(task) = task else {
+            return TaskEnd::Over;
+        };
         let client = self.client.with_retry(self.patience.short_retry());
         let ended = match &task.cancel {
             Some(cancel) => answered(self.patience, client.cancel(cancel)).await,
@@ -140,18 +153,30 @@ impl WayBack<'_> {
                 answered(self.patience, done).await
             }
         };
-        let error = ended.err()?;
+        let Err(error) = ended else {
+            return TaskEnd::Over;
+        };
         let why = crate::error::chain(&error);
         tracing::debug!(%why, "the backup task was not ended");
         if error.is_transient() {
             self.events
                 .warning(format!("the backup task was not cancelled: {why}"));
-            return Some(task);
+            return TaskEnd::RunsOn;
         }
-        let not_yet =
-            task.cancel.is_none() && client_kind(&error) == Some(ClientErrorKind::Conflict);
-        not_yet.then_some(task)
+        if task.cancel.is_none() && client_kind(&error) == Some(ClientErrorKind::Conflict) {
+            return TaskEnd::RunsOn;
+        }
+        TaskEnd::Over
     }
+}
+
+/// What is known of the backup task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TaskEnd {
+    /// It has ended, by all that was said, or nothing more can be done about it.
+    Over,
+    /// It runs on, and can be ended later.
+    RunsOn,
 }
 
 /// Whether the instance has said that it is free. A page with the status 404 may come from a proxy: it counts only
