@@ -15,7 +15,7 @@ pub struct Patience {
     /// The answer to a call that Bitbucket answers in milliseconds, while the instance is locked. 10 s: what takes
     /// longer has been lost by something in between.
     pub answer: Duration,
-    /// How long a call that fails for reasons that pass is repeated while the instance is locked. 10 s.
+    /// How long a call that fails for reasons that pass is repeated; not locking and unlocking. 10 s.
     pub retry: Duration,
     /// How long an instance whose lock request has failed is asked whether it is locked. 30 s.
     pub proof: Duration,

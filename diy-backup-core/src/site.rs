@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bitbucket_maintenance_client::{Client, Credentials};
+use bitbucket_maintenance_client::{Client, Credentials, RetryPolicy};
 
 use crate::config::{BackupSettings, Downtime, InstanceKind, InstanceSettings, RetentionSettings};
 use crate::error::{Error, ErrorKind, Result};
@@ -115,7 +115,8 @@ impl Site {
         let credentials = Credentials::basic(username, password.reveal().await?);
         let mut builder = Client::builder(url.as_str())
             .credentials(credentials)
-            .request_timeout(self.patience.request);
+            .request_timeout(self.patience.request)
+            .retry(RetryPolicy::default().with_deadline(self.patience.retry));
         if let Some(ca_file) = &self.instance.ca_file {
             builder = builder.ca_file(ca_file.as_path());
         }
