@@ -14,6 +14,7 @@ use crate::durable;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::event::Meter;
 use crate::findings::Findings;
+use crate::id::{BackupId, InstanceName};
 use crate::manifest::Manifest;
 use crate::phase::Phase;
 use crate::platform;
@@ -32,6 +33,7 @@ const MAX_DAMAGE: usize = 1000;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StagingArchive {
+    instance: InstanceName,
     staging: Staging,
 }
 
@@ -47,8 +49,19 @@ impl StagingArchive {
     pub fn from_config(config: &StrategyConfig) -> Result<Self> {
         config.section.parse::<NoKeys>()?;
         Ok(Self {
+            instance: config.instance.name.clone(),
             staging: Staging::new(config.backup.staging.as_path()),
         })
+    }
+
+    /// The ID of a backup whose manifest cannot be read, by the time at which that was written.
+    fn id_by_age(&self, manifest: &Path) -> BackupId {
+        let written = std::fs::metadata(manifest).and_then(|metadata| metadata.modified());
+        let since = written
+            .ok()
+            .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        let seconds = since.and_then(|since| i64::try_from(since.as_secs()).ok());
+        BackupId::at_unix(&self.instance, seconds.unwrap_or_default())
     }
 
     fn list_path(&self) -> PathBuf {
@@ -90,17 +103,21 @@ impl ArchiveStrategy for StagingArchive {
         if !path.exists() {
             return Ok(Vec::new());
         }
-        let manifest = Manifest::read(&path)?;
+        let location = self.staging.root().display().to_string();
+        let manifest = match Manifest::read(&path) {
+            Ok(manifest) => manifest,
+            Err(error) => {
+                let manifest = Manifest::new(self.id_by_age(&path));
+                let entry = BackupEntry::ours(location, 0, manifest);
+                return Ok(vec![entry.with_problem(crate::error::chain(&error))]);
+            }
+        };
         let bytes = manifest
             .parts
             .values()
             .map(|part| part.artifact.bytes)
             .sum();
-        Ok(vec![BackupEntry::ours(
-            self.staging.root().display().to_string(),
-            bytes,
-            manifest,
-        )])
+        Ok(vec![BackupEntry::ours(location, bytes, manifest)])
     }
 
     async fn fetch(
