@@ -92,7 +92,13 @@ pub(super) async fn leave(
     let started = Instant::now();
     let was_locked = window.is_locked();
     let control = run.control.clone();
-    let released = window.release(&control).await?;
+    let released = window
+        .release(&control)
+        .await
+        .map_err(|ReleaseFailed { window, error }| ReleaseFailed {
+            window,
+            error: error.in_phase(Phase::Release),
+        })?;
     let elapsed = started.elapsed();
     // The clock has stopped: what is told from here on keeps nobody waiting.
     let _ = run.ended(Phase::Release, elapsed, Ok(()));
