@@ -34,7 +34,7 @@ pub(crate) struct Args {
     )]
     pub(crate) config: PathBuf,
 
-    /// Write JSON lines to standard output: message_type is status, log, error or summary
+    /// Write JSON lines to standard output, each with a message type: status, log, error or summary
     #[arg(long, global = true)]
     pub(crate) json: bool,
 

@@ -111,13 +111,14 @@ impl Task {
             Command::Check => {
                 reports::check(&core::check(site, Purpose::Everything, control).await?)
             }
-            Command::Backup => {
-                reports::backup(core::backup(site, control, observer).await?, self.format)
-            }
+            Command::Backup => reports::backup(
+                &Box::pin(core::backup(site, control, observer)).await?,
+                self.format,
+            ),
             Command::List => reports::list(&core::list(site).await?),
             Command::Verify { backup, all } => self.verify(backup, *all).await?,
             Command::Restore { backup } => {
-                reports::restore(&core::restore(site, backup, control, observer).await?)
+                reports::restore(&Box::pin(core::restore(site, backup, control, observer)).await?)
             }
             Command::Prune { dry_run } => self.prune(*dry_run).await?,
             Command::Status => reports::status(&core::status(site).await?),

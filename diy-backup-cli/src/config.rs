@@ -33,7 +33,7 @@ pub fn load(path: &Path, registry: &Registry) -> Result<Site> {
         backup: &backup,
     };
 
-    let home = maker.make(file.required("home")?, |name, config| {
+    let home = maker.make(&file.required("home")?, |name, config| {
         registry.home(name, config)
     })?;
     let database = match (file.optional("database"), instance.kind) {
@@ -41,13 +41,17 @@ pub fn load(path: &Path, registry: &Registry) -> Result<Site> {
         (None, InstanceKind::Mesh) => Section::from_text("database", "strategy = \"none\"")?,
         (None, _) => return Err(file.missing("database")),
     };
-    let database = maker.make(database, |name, config| registry.database(name, config))?;
-    let archive = maker.make(file.required("archive")?, |name, config| {
+    let database = maker.make(&database, |name, config| registry.database(name, config))?;
+    let archive = maker.make(&file.required("archive")?, |name, config| {
         registry.archive(name, config)
     })?;
     let search = file.optional("elasticsearch");
     let search = search
-        .map(|section| maker.make(section, |name, config| registry.elasticsearch(name, config)))
+        .map(|section| {
+            maker.make(&section, |name, config| {
+                registry.elasticsearch(name, config)
+            })
+        })
         .transpose()?;
     let retention = file
         .optional("retention")
@@ -114,7 +118,7 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn make<T: ?Sized>(
         &self,
-        section: Section,
+        section: &Section,
         make: impl FnOnce(&str, &StrategyConfig) -> Result<Arc<T>>,
     ) -> Result<Arc<T>> {
         let mut own = section.clone();

@@ -62,15 +62,18 @@ impl Format {
 
 /// Prints an error for people.
 pub(crate) fn print_error(error: &Error) {
-    let mut text = format!("error: {error}\n");
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    for (number, cause) in causes.enumerate() {
-        text.push_str(&format!("  {}: {cause}\n", number + 1));
+    let causes = causes
+        .enumerate()
+        .map(|(index, cause)| format!("  {}: {cause}", index + 1));
+    let lines = std::iter::once(format!("error: {error}"))
+        .chain(causes)
+        .chain(error.hint().map(|hint| format!("hint: {hint}")));
+    let mut stderr = std::io::stderr().lock();
+    for line in lines {
+        // Nobody is left to be told when standard error is gone.
+        let _ = writeln!(stderr, "{line}");
     }
-    if let Some(hint) = error.hint() {
-        text.push_str(&format!("hint: {hint}\n"));
-    }
-    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Sends the log to standard error, as much of it as was asked for.

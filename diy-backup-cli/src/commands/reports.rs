@@ -77,7 +77,7 @@ pub(super) fn check(report: &CheckReport) -> Outcome {
     })
 }
 
-pub(super) fn backup(report: BackupReport, format: Format) -> Outcome {
+pub(super) fn backup(report: &BackupReport, format: Format) -> Outcome {
     let exit = if let Some(error) = &report.aftermath {
         format.error(error, Exit::AftermathFailed.code());
         Exit::AftermathFailed
@@ -92,7 +92,7 @@ pub(super) fn backup(report: BackupReport, format: Format) -> Outcome {
         report.locked.as_secs_f64(),
         report.total.as_secs_f64()
     );
-    let summary = serde_json::to_value(BackupSummary::of(&report)).unwrap_or_default();
+    let summary = serde_json::to_value(BackupSummary::of(report)).unwrap_or_default();
     Outcome::new(text, summary).with_exit(exit)
 }
 

@@ -62,11 +62,15 @@ fn print_all(format: Format, events: &Receiver<Event>) {
     match format {
         Format::Json => {
             let mut view = JsonView::default();
-            events.iter().for_each(|event| view.show(&event));
+            for event in events {
+                view.show(&event);
+            }
         }
         Format::Plain(detail) => {
             let mut view = PlainView::new(detail);
-            events.iter().for_each(|event| view.show(&event));
+            for event in events {
+                view.show(&event);
+            }
             view.end();
         }
     }
@@ -82,7 +86,7 @@ impl JsonView {
         match event {
             Event::PhaseStarted { phase } => json::phase(*phase, "started", None),
             Event::PhaseFinished { phase, elapsed } => {
-                json::phase(*phase, "finished", Some(elapsed.as_secs_f64()))
+                json::phase(*phase, "finished", Some(elapsed.as_secs_f64()));
             }
             Event::Message { text } => json::log("info", text),
             Event::Warning { text } => json::log("warning", text),

@@ -90,7 +90,7 @@ impl PlainView {
 struct Rate {
     phase: Option<Phase>,
     since: Option<(Instant, u64)>,
-    rate: u64,
+    bytes_per_second: u64,
 }
 
 impl Rate {
@@ -102,7 +102,7 @@ impl Rate {
             *self = Self {
                 phase: Some(at.phase),
                 since: Some((now, at.done_bytes)),
-                rate: 0,
+                bytes_per_second: 0,
             };
         }
         let (then, before) = *self.since.get_or_insert((now, at.done_bytes));
@@ -111,9 +111,10 @@ impl Rate {
             let millis = u64::try_from(elapsed.as_millis())
                 .unwrap_or(u64::MAX)
                 .max(1);
-            self.rate = at.done_bytes.saturating_sub(before).saturating_mul(1000) / millis;
+            self.bytes_per_second =
+                at.done_bytes.saturating_sub(before).saturating_mul(1000) / millis;
             self.since = Some((now, at.done_bytes));
         }
-        self.rate
+        self.bytes_per_second
     }
 }
