@@ -10,15 +10,18 @@ mod reader;
 mod sparse;
 
 pub(crate) use header::{encode, padding};
-pub(crate) use path::{ArchivePath, Part};
+pub(crate) use path::{ArchivePath, Part, printable};
 pub(crate) use reader::{Content, TarReader};
 pub(crate) use sparse::{Segment, SparseMap};
 
 /// The unit that archives are made of, in bytes.
 pub(crate) const BLOCK: usize = 512;
 
-/// The longest extended header or name that is read, in bytes.
+/// The longest extended headers and names that are read in front of one entry, in bytes: they are held in memory.
 const MAX_EXTENSION_BYTES: u64 = 1024 * 1024;
+
+/// The longest extended headers for all entries that are read, in bytes: every entry takes them up anew.
+const MAX_GLOBAL_BYTES: u64 = 64 * 1024;
 
 /// One entry of an archive, without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -88,7 +88,7 @@ impl NewArchive {
         // What went wrong on the way to the disk is the cause of what the packing saw of it.
         let written = match (packed, pipeline.finish()) {
             (Ok(packed), Ok(written)) => (packed, written),
-            (Err(error), _) if !is_broken_pipe(&error) => return Err(error),
+            (Err(error), _) if !is_broken_pipe(&error) => return Err(self.explain(error)),
             (_, Err(error)) | (Err(error), _) => return Err(self.explain(error)),
         };
         stop.ensure_running()?;

@@ -7,8 +7,8 @@ use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 use super::extensions::{Extensions, SparseExtensions};
 use super::sparse::MAX_SEGMENTS;
 use super::{
-    ArchivePath, BLOCK, Entry, FileSize, Kind, MAX_EXTENSION_BYTES, Metadata, ReadError, Segment,
-    SparseMap, Timestamp, number, padding,
+    ArchivePath, BLOCK, Entry, FileSize, Kind, MAX_EXTENSION_BYTES, MAX_GLOBAL_BYTES, Metadata,
+    ReadError, Segment, SparseMap, Timestamp, number, padding,
 };
 
 /// How much content is handed on at a time, in bytes.
@@ -31,6 +31,7 @@ pub(crate) enum Content<'a> {
 pub(crate) struct TarReader<R> {
     input: R,
     globals: Extensions,
+    global_bytes: u64,
     /// Content of the current entry that has not been read, without its padding.
     unread: u64,
     padding: usize,
@@ -42,6 +43,7 @@ impl<R: Read> TarReader<R> {
         Self {
             input,
             globals: Extensions::default(),
+            global_bytes: 0,
             unread: 0,
             padding: 0,
             buffer: Vec::new(),
@@ -58,10 +60,10 @@ impl<R: Read> TarReader<R> {
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         self.skip_content()?;
         let mut extensions = self.globals.clone();
-        let mut extended = false;
+        let mut extension_bytes = 0;
         loop {
             let Some(header) = self.read_header()? else {
-                if extended {
+                if extension_bytes > 0 {
                     return Err(ReadError::malformed(
                         "the archive ends after an extended header",
                     ));
@@ -72,8 +74,21 @@ impl<R: Read> TarReader<R> {
             if !is_extension(kind) {
                 return self.make_entry(&header, extensions).map(Some);
             }
-            extended = true;
-            let data = self.read_extension(&header)?;
+            let size = number::parse_unsigned(&header.as_old().size, "size")?;
+            // Their headers count too: there may be no end of empty ones.
+            let taken = size.saturating_add(BLOCK as u64);
+            let (sum, limit) = if kind == EntryType::XGlobalHeader {
+                (&mut self.global_bytes, MAX_GLOBAL_BYTES)
+            } else {
+                (&mut extension_bytes, MAX_EXTENSION_BYTES)
+            };
+            *sum = sum.saturating_add(taken);
+            if *sum > limit {
+                return Err(ReadError::malformed(format!(
+                    "extended headers have {sum} bytes, and at most {limit} are read"
+                )));
+            }
+            let data = self.read_extension(size)?;
             match kind {
                 EntryType::GNULongName => extensions.path = Some(until_zero(&data).to_vec()),
                 EntryType::GNULongLink => extensions.link = Some(until_zero(&data).to_vec()),
@@ -185,13 +200,7 @@ impl<R: Read> TarReader<R> {
         Ok(block)
     }
 
-    fn read_extension(&mut self, header: &Header) -> Result<Vec<u8>> {
-        let size = number::parse_unsigned(&header.as_old().size, "size")?;
-        if size > MAX_EXTENSION_BYTES {
-            return Err(ReadError::malformed(format!(
-                "an extended header has {size} bytes, and at most {MAX_EXTENSION_BYTES} are read"
-            )));
-        }
+    fn read_extension(&mut self, size: u64) -> Result<Vec<u8>> {
         let mut data = vec![0; bounded(size, usize::MAX)];
         self.input.read_exact(&mut data)?;
         let mut rest = [0; BLOCK];
@@ -204,6 +213,9 @@ impl<R: Read> TarReader<R> {
             Some(size) => size,
             None => number::parse_unsigned(&header.as_old().size, "size")?,
         };
+        if i64::try_from(stored).is_err() {
+            return Err(ReadError::malformed("an entry is longer than files can be"));
+        }
         let name = extensions.sparse.name.clone().or(extensions.path.clone());
         let name = name.unwrap_or_else(|| header_name(header));
         let path = checked(&name)?;

@@ -27,6 +27,9 @@ impl SparseMap {
     /// When the segments overlap, go back, or lead out of the file.
     pub(crate) fn new(size: u64, mut segments: Vec<Segment>) -> Result<Self, ReadError> {
         let wrong = || ReadError::malformed("the map of a file with holes contradicts itself");
+        if i64::try_from(size).is_err() {
+            return Err(ReadError::malformed("an entry is longer than files can be"));
+        }
         let (mut end, mut stored) = (0_u64, 0_u64);
         for segment in &segments {
             if segment.offset < end {

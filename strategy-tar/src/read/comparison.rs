@@ -5,6 +5,7 @@ use diy_backup_core::{Damage, Result};
 
 use super::ledger::Notes;
 use super::sink::Fault;
+use crate::format::printable;
 
 /// The longest line there can be: digits, and a path whose every byte is escaped.
 const MAX_LINE_BYTES: usize = 70 + 2 * 4096;
@@ -75,7 +76,7 @@ impl Comparison {
             self.out_of_step = true;
             return report(not_well_formed());
         };
-        let listed = || line.path.display().to_string();
+        let listed = || printable(&line.path.to_string_lossy());
         match self.notes.next_file()? {
             Some(note) if note.path.as_path() != line.path => {
                 self.out_of_step = true;

@@ -70,14 +70,13 @@ impl Crafted {
 
     /// An extended header with the records given.
     pub(crate) fn extended(self, records: &[(&str, &str)]) -> Self {
-        let mut text = String::new();
-        for (key, value) in records {
+        let record = |(key, value): &(&str, &str)| {
             let rest = key.len() + value.len() + 3;
-            let length = (rest..)
-                .find(|length| length - length.to_string().len() == rest)
-                .unwrap();
-            text += &format!("{length} {key}={value}\n");
-        }
+            let fits = |length: &usize| length - length.to_string().len() == rest;
+            let length = (rest..rest + 9).find(fits).unwrap();
+            format!("{length} {key}={value}\n")
+        };
+        let text: String = records.iter().map(record).collect();
         self.entry(EXTENDED, "x", "", text.as_bytes())
     }
 

@@ -143,7 +143,7 @@ async fn a_full_disk_is_told_apart_and_leaves_nothing() {
     let cx = site.context(3);
     let stored = archive.store(&cx, &Manifest::new(id(3))).await;
     let left = names(&folder.path().join("archives"));
-    let unmounted = Command::new("umount").arg(folder.path()).status();
+    let unmounted = Command::new("umount").arg("-l").arg(folder.path()).status();
     assert!(unmounted.is_ok_and(|status| status.success()));
     let error = stored.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Space, "{error:?}");

@@ -75,7 +75,7 @@ fn the_sample_is_good_before_it_is_changed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_are_refused(content in prop::collection::vec(any::<u8>(), 0..3000), with in 0..3_u8) {

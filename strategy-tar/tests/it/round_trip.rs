@@ -233,7 +233,7 @@ fn write_tree(folder: &Path, nodes: &[(Vec<u8>, Node)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_tree_comes_back_as_it_was(tree in tree()) {

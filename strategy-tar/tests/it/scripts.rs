@@ -15,20 +15,21 @@ fn pack(site: &Site, suffix: &str, options: &[&str]) -> Option<PathBuf> {
     let path = site.archives().join(format!("{}{suffix}", id(3)));
     let stores = site.staging().data_stores();
     for (number, name) in [("0", "first"), ("1", "second")] {
-        fs::rename(stores.join(number), stores.join(name)).unwrap();
+        if stores.exists() {
+            fs::rename(stores.join(number), stores.join(name)).unwrap();
+        }
     }
     let mut tar = Command::new("tar");
     tar.args(options).arg("-cf").arg(&path);
     if suffix != ".tar" {
         tar.arg("-z");
     }
-    match tar.arg("-C").arg(site.staging().root()).arg(".").status() {
-        Ok(status) => assert!(status.success()),
-        Err(_) => {
-            diy_backup_testkit::report_skipped(&"tar is not installed");
-            return None;
-        }
-    }
+    let packed = tar.arg("-C").arg(site.staging().root()).arg(".").status();
+    let Ok(status) = packed else {
+        diy_backup_testkit::report_skipped(&"tar is not installed");
+        return None;
+    };
+    assert!(status.success());
     Some(path)
 }
 
@@ -102,7 +103,7 @@ async fn every_format_of_gnu_tar_is_read() {
 
 #[tokio::test]
 async fn a_cut_or_extended_archive_of_the_scripts_is_damaged() {
-    let site = Site::with_home(Compression::Zstd);
+    let site = Site::small(Compression::Zstd);
     let Some(path) = pack(&site, ".tar.gz", &[]) else {
         return;
     };
@@ -123,14 +124,13 @@ async fn a_cut_or_extended_archive_of_the_scripts_is_damaged() {
         flipped[at] ^= 0x10;
         damaged.push(flipped);
     }
+    let home = site.staging().home();
     for content in damaged {
         fs::write(&path, &content).unwrap();
-        let (verdict, _) = site.judge(&entry).await;
-        assert!(
-            !verdict.is_good(),
-            "{} of {} bytes",
-            content.len(),
-            whole.len()
-        );
+        if site.judge(&entry).await.0.is_good() {
+            // Bits that fill up a block of compressed data say nothing.
+            assert_eq!(content.len(), whole.len());
+            assert_nearly_same(&home, &site.path().join("restored/home"));
+        }
     }
 }

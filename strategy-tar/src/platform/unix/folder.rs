@@ -122,7 +122,7 @@ fn set_metadata(file: BorrowedFd<'_>, metadata: &Metadata, set_owner: bool) -> i
         let name = OsStr::from_bytes(name);
         complete &= rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()).is_ok();
     }
-    rustix::fs::fchmod(file, Mode::from_raw_mode(metadata.mode))?;
+    rustix::fs::fchmod(file, Mode::from_raw_mode(narrowed(metadata.mode)))?;
     rustix::fs::futimens(file, &times(metadata.modified))?;
     Ok(complete)
 }
@@ -134,6 +134,11 @@ fn owner(metadata: &Metadata) -> io::Result<(Uid, Gid)> {
         Uid::from_raw(number(metadata.uid)?),
         Gid::from_raw(number(metadata.gid)?),
     ))
+}
+
+/// Systems differ in how wide a mode is; permissions fit all of them.
+fn narrowed<Raw: TryFrom<u32> + Default>(mode: u32) -> Raw {
+    Raw::try_from(mode).unwrap_or_default()
 }
 
 fn times(modified: Timestamp) -> Timestamps {
