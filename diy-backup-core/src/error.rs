@@ -198,6 +198,19 @@ impl<T> ResultExt<T> for std::io::Result<T> {
     }
 }
 
+/// Text from outside, for a message of one line: what a terminal or a log would obey is escaped.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// An error and its causes in one line, each said once.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     std::iter::successors(Some(error), |error| error.source())

@@ -8,7 +8,7 @@ use bitbucket_maintenance_client::{CancelToken, UnlockToken};
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, printable};
 use crate::id::BackupId;
 use crate::strategy::Leftover;
 
@@ -232,7 +232,8 @@ impl Journal {
 
 fn parse(text: &[u8]) -> Result<JournalRecord> {
     let record: JournalRecord = serde_json::from_slice(text).map_err(|error| {
-        Error::new(ErrorKind::Damaged, "this is not a journal").with_source(error)
+        Error::new(ErrorKind::Damaged, "this is not a journal")
+            .with_source(printable(&error.to_string()))
     })?;
     if record.format > FORMAT {
         let message = format!(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 use crate::id::BackupId;
 use crate::journal::Operation;
 
@@ -53,7 +53,7 @@ impl LastRun {
                     ErrorKind::Damaged,
                     format!("{shown} is not the record of a run"),
                 )
-                .with_source(error)
+                .with_source(printable(&error.to_string()))
             }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).io_context(|| format!("cannot read {shown}")),

@@ -66,7 +66,7 @@ pub use config::{
 };
 pub use control::{CancelReason, Control};
 pub use durable::{remove as remove_durably, sync_directory, write_private};
-pub use error::{Error, ErrorKind, Result, ResultExt, chain as error_chain};
+pub use error::{Error, ErrorKind, Result, ResultExt, chain as error_chain, printable};
 pub use event::{Event, Events, Meter, Observer, ProgressSnapshot, Silent};
 pub use findings::{Finding, Findings, Severity, SpaceNeed};
 pub use id::{BackupId, InstanceName};

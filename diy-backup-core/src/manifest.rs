@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 use crate::id::BackupId;
 use crate::phase::Phase;
 use crate::strategy::{Artifact, ArtifactKind, Leftover};
@@ -197,8 +197,11 @@ impl Manifest {
         struct Version {
             format: u32,
         }
-        let damaged =
-            |error| Error::new(ErrorKind::Damaged, "this is not a manifest").with_source(error);
+        let damaged = |error: serde_json::Error| {
+            // The words of the parser quote the text.
+            Error::new(ErrorKind::Damaged, "this is not a manifest")
+                .with_source(printable(&error.to_string()))
+        };
         let version: Version = serde_json::from_slice(text).map_err(damaged)?;
         if version.format > MANIFEST_FORMAT {
             let message = format!(

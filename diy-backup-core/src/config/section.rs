@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 
 /// A configuration file: its path and its text, so that errors can name file and line.
 #[derive(Debug, Clone)]
@@ -92,7 +92,7 @@ impl ConfigSource {
             .take_while(|&&byte| byte != b'\n')
             .count()
             + 1;
-        let message = message.trim().replace('\n', ", ");
+        let message = printable(&message.trim().replace('\n', ", "));
         Error::new(
             ErrorKind::Config,
             format!("{}:{line}:{column}: {message}", self.path().display()),
