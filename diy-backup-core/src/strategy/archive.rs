@@ -266,6 +266,14 @@ pub struct Destinations {
     pub home: Option<PathBuf>,
     /// For the data stores, in the order of the configuration.
     pub data_stores: Vec<DataStoreDestination>,
+    folders: StoreFolders,
+}
+
+/// What the folders of the data stores in a backup are called by, where a name could be both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StoreFolders {
+    Numbers,
+    Names,
 }
 
 /// Where one data store is unpacked to.
@@ -285,7 +293,16 @@ impl Destinations {
             database: database.into(),
             home: None,
             data_stores: Vec::new(),
+            folders: StoreFolders::Numbers,
         }
+    }
+
+    /// The same for a backup of the shell scripts, which call data stores by the names of their folders: a folder `1`
+    /// in it is the data store `/mnt/1`, wherever that stands in the configuration.
+    #[must_use]
+    pub fn of_scripts(mut self) -> Self {
+        self.folders = StoreFolders::Names;
+        self
     }
 
     /// Writes the home directory to `path`.
@@ -329,10 +346,14 @@ impl Destinations {
     }
 
     fn data_store(&self, folder: &std::ffi::OsStr) -> Option<&Path> {
-        let by_number = folder.to_str().and_then(|text| text.parse::<usize>().ok());
         let named = self.data_stores.iter().find(|store| store.name == folder);
-        let numbered = by_number.and_then(|number| self.data_stores.get(number));
-        // Our own archives name data stores by number; those of the shell scripts by the folder's own name.
-        numbered.or(named).map(|store| store.path.as_path())
+        let mut by_number = self.data_stores.iter().enumerate();
+        let numbered = by_number.find(|(number, _)| folder == number.to_string().as_str());
+        let numbered = numbered.map(|(_, store)| store);
+        let store = match self.folders {
+            StoreFolders::Numbers => numbered.or(named),
+            StoreFolders::Names => named.or(numbered),
+        };
+        store.map(|store| store.path.as_path())
     }
 }
