@@ -10,7 +10,7 @@ mod reader;
 mod sparse;
 
 pub(crate) use header::{encode, padding};
-pub(crate) use path::{ArchivePath, Part, printable};
+pub(crate) use path::{ArchivePath, Part};
 pub(crate) use reader::{Content, TarReader};
 pub(crate) use sparse::{Segment, SparseMap};
 

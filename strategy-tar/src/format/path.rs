@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 
-use diy_backup_core::staging;
+use diy_backup_core::{printable, staging};
 
 /// The longest path of a Linux system call, in bytes, without the end mark.
 const MAX_PATH_BYTES: usize = 4095;
@@ -106,6 +106,16 @@ impl ArchivePath {
         }
     }
 
+    /// Whether it is the folder that holds a part of a backup, or one above that.
+    pub(crate) fn holds_part(&self) -> bool {
+        let depth = self.0.split(|&byte| byte == b'/').count();
+        match self.part() {
+            Part::Database | Part::Home => depth == 1,
+            Part::DataStore(_) => depth == 2,
+            Part::Other => self.is_root() || self.0 == staging::DATA_STORES.as_bytes(),
+        }
+    }
+
     /// The same path as the system writes it.
     #[cfg(unix)]
     pub(crate) fn as_path(&self) -> std::borrow::Cow<'_, Path> {
@@ -124,19 +134,6 @@ impl fmt::Display for ArchivePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&String::from_utf8_lossy(&self.0)))
     }
-}
-
-/// Text that an archive has, for a message of one line: what a terminal would obey is escaped.
-pub(crate) fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
 }
 
 impl fmt::Debug for ArchivePath {

@@ -1,11 +1,10 @@
 //! The checksums that an archive ends with, against those of what was read.
 
 use diy_backup_core::checksums::{self, ChecksumLine};
-use diy_backup_core::{Damage, Result};
+use diy_backup_core::{Damage, Result, printable};
 
 use super::ledger::Notes;
 use super::sink::Fault;
-use crate::format::printable;
 
 /// The longest line there can be: digits, and a path whose every byte is escaped.
 const MAX_LINE_BYTES: usize = 70 + 2 * 4096;
