@@ -23,7 +23,11 @@ pub(crate) fn fetch(
     } else {
         Bounded::ByFreeSpace
     };
-    let mut unpack = Unpack::new(destinations, cx.work(), bounded, stop, cx.events())?;
+    let destinations = match &entry.manifest {
+        Some(_) => destinations.clone(),
+        None => destinations.clone().of_scripts(),
+    };
+    let mut unpack = Unpack::new(&destinations, cx.work(), bounded, stop, cx.events())?;
     let meter = cx.events().meter(Phase::Fetch);
     let verdict = Inspection::run(&subject, &mut unpack, OnDamage::Stop, stop, meter)?;
     match verdict.damage.first() {
