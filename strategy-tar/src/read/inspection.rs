@@ -219,6 +219,10 @@ impl<'a, S: Sink> Inspection<'a, S> {
                 format!("it is a hard link to `{target}`, which is in no part or another");
             return Err(damage(entry, problem));
         }
+        // The places that a restore puts parts to are folders, and there before the first entry.
+        if entry.path.holds_part() && entry.kind != Kind::Directory {
+            return Err(damage(entry, "it is to be a folder, and is none"));
+        }
         self.sink.begin(entry)?;
         let mut sum = [0; 32];
         if let Kind::File(size) = &entry.kind {
