@@ -286,7 +286,7 @@ async fn complete(
         }
         match index {
             Ok(artifact) => {
-                artifacts.extend(artifact.map(|artifact| (PartName::Elasticsearch, artifact)))
+                artifacts.extend(artifact.map(|artifact| (PartName::Elasticsearch, artifact)));
             }
             Err(error) => first_error = Some(first_error.take().unwrap_or(error)),
         }

@@ -95,12 +95,7 @@ fn path_bytes(path: &Path) -> std::borrow::Cow<'_, [u8]> {
     reason = "elsewhere not every sequence of bytes is a path"
 )]
 fn path_from_bytes(path: Vec<u8>) -> Option<PathBuf> {
-    Some(
-        std::ffi::OsString::from(
-            <std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path),
-        )
-        .into(),
-    )
+    Some(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path).into())
 }
 
 #[cfg(not(unix))]

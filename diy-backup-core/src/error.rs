@@ -173,13 +173,10 @@ impl std::error::Error for Error {
 
 impl From<bitbucket_maintenance_client::Error> for Error {
     fn from(error: bitbucket_maintenance_client::Error) -> Self {
-        let hint = error.hint().map(|hint| hint.to_string());
+        let hint = error.hint();
         let transient = error.is_transient();
-        let mut this = Self::new(
-            ErrorKind::Bitbucket,
-            "bitbucket did not do what it was asked",
-        )
-        .with_source(error);
+        let mut this =
+            Self::new(ErrorKind::Bitbucket, "a call to bitbucket failed").with_source(error);
         this.inner.hint = hint;
         this.inner.transient = transient;
         this

@@ -36,7 +36,7 @@ impl Default for Patience {
             answer: Duration::from_secs(10),
             retry: Duration::from_secs(10),
             proof: Duration::from_secs(30),
-            unlock: Duration::from_secs(120),
+            unlock: Duration::from_mins(2),
             pause: Duration::from_millis(500),
             watch: Duration::from_millis(500),
             stop: Duration::from_secs(10),

@@ -1,5 +1,7 @@
 //! A restore, phase by phase: read and check, build beside the targets, then move into place.
 
+mod script_stores;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,8 @@ use crate::recover::{CORE, WORK_FOLDER};
 use crate::run::Run;
 use crate::site::Site;
 use crate::strategy::{
-    BackupEntry, Destinations, Leftover, Restore, RestoreContext, RestoreSession, RestoreSource,
+    BackupEntry, Destinations, Leftover, Origin, Restore, RestoreContext, RestoreSession,
+    RestoreSource,
 };
 
 /// A restore that has succeeded.
@@ -205,7 +208,14 @@ async fn fetch(
     for (data_store, folder) in site.home.data_stores().iter().zip(folders) {
         destinations = destinations.with_data_store(data_store, folder);
     }
-    site.archive.fetch(cx, entry, &destinations).await
+    if entry.origin != Origin::ShellScripts {
+        return site.archive.fetch(cx, entry, &destinations).await;
+    }
+    let unnamed = work.join(crate::staging::DATA_STORES);
+    let destinations = destinations.with_unnamed_stores(&unnamed);
+    let mut source = site.archive.fetch(cx, entry, &destinations).await?;
+    source.data_stores = script_stores::assign(&destinations.data_stores, &unnamed)?;
+    Ok(source)
 }
 
 fn make_work_folder(cx: &RestoreContext) -> Result<PathBuf> {

@@ -15,8 +15,8 @@ mod search;
 mod session;
 
 pub use archive::{
-    ArchiveStrategy, BackupEntry, Damage, Destinations, Origin, PruneOutcome, PrunePlan,
-    StoredArchive, Verdict,
+    ArchiveStrategy, BackupEntry, Damage, DataStoreDestination, Destinations, Origin, PruneOutcome,
+    PrunePlan, StoredArchive, Verdict,
 };
 pub use artifact::{Artifact, ArtifactKind, Leftover};
 pub use context::{BackupContext, CheckContext, Purpose, RestoreContext};

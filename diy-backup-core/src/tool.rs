@@ -246,7 +246,7 @@ impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.program.display())?;
         for arg in &self.args {
-            write!(f, " {arg:?}")?;
+            write!(f, " {:?}", arg.to_string_lossy())?;
         }
         Ok(())
     }

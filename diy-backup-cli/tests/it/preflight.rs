@@ -35,7 +35,7 @@ fn what_would_fail_is_found_before_the_lock() {
             "url = \"http://",
             "url = \"http://127.0.0.1:1/",
             4,
-            "url",
+            "URL",
         ),
         (
             "unknown key",

@@ -208,8 +208,10 @@ fn compare_list(
     control: &Control,
     meter: &Meter,
 ) -> Result<Verdict> {
-    let mut verdict = Verdict::default();
-    verdict.has_checksums = true;
+    let mut verdict = Verdict {
+        has_checksums: true,
+        ..Verdict::default()
+    };
     let file = match File::open(list) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

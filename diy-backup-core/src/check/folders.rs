@@ -39,7 +39,7 @@ fn folders(site: &Site) -> Vec<Folder> {
             key,
             path: resolve(path),
             holds,
-        })
+        });
     };
     if let Some(home) = site.home.home() {
         add("[home] path".into(), home, Holds::Instance);

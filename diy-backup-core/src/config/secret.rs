@@ -82,7 +82,7 @@ fn read_file(path: &Path) -> Result<SecretString> {
     let text = std::fs::read_to_string(path)
         .io_context(|| format!("cannot read the secret file {shown}"))
         .map_err(config)?;
-    first_line(text).ok_or_else(|| {
+    first_line(&text).ok_or_else(|| {
         Error::new(
             ErrorKind::Config,
             format!("the secret file {shown} is empty"),
@@ -106,7 +106,7 @@ async fn run_command(command: &[String]) -> Result<SecretString> {
             )
             .with_source(error)
         })?;
-    first_line(output.stdout_text().into_owned()).ok_or_else(|| {
+    first_line(&output.stdout_text()).ok_or_else(|| {
         Error::new(
             ErrorKind::Config,
             format!("the secret command `{program}` printed nothing"),
@@ -115,10 +115,10 @@ async fn run_command(command: &[String]) -> Result<SecretString> {
 }
 
 /// Drops the one newline that editors and `echo` add; anything else belongs to the secret.
-fn first_line(text: String) -> Option<SecretString> {
-    let trimmed = text.strip_suffix('\n').map_or(text.as_str(), |line| {
-        line.strip_suffix('\r').unwrap_or(line)
-    });
+fn first_line(text: &str) -> Option<SecretString> {
+    let trimmed = text
+        .strip_suffix('\n')
+        .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     (!trimmed.is_empty()).then(|| SecretString::from(trimmed.to_owned()))
 }
 

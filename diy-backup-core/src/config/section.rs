@@ -85,7 +85,7 @@ impl ConfigSource {
 
     fn error_at(&self, offset: usize, message: &str) -> Error {
         let before = self.inner.text.as_bytes().get(..offset).unwrap_or_default();
-        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let line = before.split(|&byte| byte == b'\n').count();
         let column = before
             .iter()
             .rev()
@@ -186,7 +186,7 @@ impl Section {
 
     /// An error about one `key` of this section, with file and line.
     pub fn error_at_key(&self, key: &str, message: &str) -> Error {
-        let offset = self.table().ok().and_then(|table| {
+        let offset = self.whole_table().ok().and_then(|table| {
             let entry = table.get_ref().get_key_value(key);
             entry.map(|(key, _)| key.span().start)
         });
@@ -201,19 +201,24 @@ impl Section {
         }
     }
 
+    /// What is left of the section.
     fn table(&self) -> Result<Spanned<DeTable<'_>>> {
-        let mut root = self.source.parse()?;
-        let mut table = match &self.place {
-            Place::Root { .. } => root,
-            Place::Table { name, .. } => match root.get_mut().remove(name.as_str()).map(split) {
-                Some((span, DeValue::Table(table))) => Spanned::new(span, table),
-                _ => return Err(self.error("is not a section")),
-            },
-        };
+        let mut table = self.whole_table()?;
         for key in &self.taken {
             table.get_mut().remove(key.as_str());
         }
         Ok(table)
+    }
+
+    fn whole_table(&self) -> Result<Spanned<DeTable<'_>>> {
+        let mut root = self.source.parse()?;
+        match &self.place {
+            Place::Root { .. } => Ok(root),
+            Place::Table { name, .. } => match root.get_mut().remove(name.as_str()).map(split) {
+                Some((span, DeValue::Table(table))) => Ok(Spanned::new(span, table)),
+                _ => Err(self.error("is not a section")),
+            },
+        }
     }
 }
 

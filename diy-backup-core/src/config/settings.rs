@@ -88,11 +88,11 @@ impl BackupSettings {
 }
 
 fn default_drain_timeout() -> HumanDuration {
-    Duration::from_secs(4 * 60).into()
+    Duration::from_mins(4).into()
 }
 
 fn default_max_locked() -> HumanDuration {
-    Duration::from_secs(15 * 60).into()
+    Duration::from_mins(15).into()
 }
 
 /// Whether people are kept out during the capture.

@@ -57,7 +57,7 @@ impl MaintenanceLock {
                     }
                 }
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(%error, "a look at the drain failed")
+                    tracing::debug!(%error, "a look at the drain failed");
                 }
                 Err(error) => return Err(error),
             }
@@ -92,7 +92,7 @@ impl MaintenanceLock {
             self.client.with_retry(retry).maintenance(&self.token),
         )
         .await?;
-        status.map_or(Ok(Progress::Absent), judge)
+        status.as_ref().map_or(Ok(Progress::Absent), judge)
     }
 }
 
@@ -105,7 +105,7 @@ enum Progress {
     Absent,
 }
 
-fn judge(status: MaintenanceStatus) -> Result<Progress> {
+fn judge(status: &MaintenanceStatus) -> Result<Progress> {
     if let Some(task) = &status.task {
         match task.state {
             TaskState::Canceled => return Err(cancelled("its backup task was cancelled")),

@@ -145,13 +145,13 @@ impl WayBack<'_> {
             return TaskEnd::Over;
         };
         let client = self.client.with_retry(self.patience.short_retry());
-        let ended = match &task.cancel {
-            Some(cancel) => answered(self.patience, client.cancel(cancel)).await,
+        let ended = if let Some(cancel) = &task.cancel {
+            answered(self.patience, client.cancel(cancel)).await
+        } else {
             // Reporting the end needs the unlock token alone; it is refused until the instance is drained.
-            None => {
-                let done = client.report_progress(self.token, Percentage::COMPLETE);
-                answered(self.patience, done).await
-            }
+
+            let done = client.report_progress(self.token, Percentage::COMPLETE);
+            answered(self.patience, done).await
         };
         let Err(error) = ended else {
             return TaskEnd::Over;

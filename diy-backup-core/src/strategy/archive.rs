@@ -267,6 +267,7 @@ pub struct Destinations {
     /// For the data stores, in the order of the configuration.
     pub data_stores: Vec<DataStoreDestination>,
     folders: StoreFolders,
+    unnamed_stores: Option<PathBuf>,
 }
 
 /// What the folders of the data stores in a backup are called by, where a name could be both.
@@ -294,7 +295,16 @@ impl Destinations {
             home: None,
             data_stores: Vec::new(),
             folders: StoreFolders::Numbers,
+            unnamed_stores: None,
         }
+    }
+
+    /// The same with a folder for the data stores of the shell scripts that the configuration has no name for: each
+    /// goes to a folder of its own name in it.
+    #[must_use]
+    pub fn with_unnamed_stores(mut self, path: impl Into<PathBuf>) -> Self {
+        self.unnamed_stores = Some(path.into());
+        self
     }
 
     /// The same for a backup of the shell scripts, which call data stores by the names of their folders: a folder `1`
@@ -338,11 +348,20 @@ impl Destinations {
         } else if first == staging::HOME {
             self.home.as_deref()?
         } else if first == staging::DATA_STORES {
-            self.data_store(parts.next()?.as_os_str())?
+            let folder = parts.next()?.as_os_str();
+            let Some(store) = self.data_store(folder) else {
+                return self.unnamed_store(folder, parts.collect());
+            };
+            store
         } else {
             return None;
         };
         Some((root, parts.collect()))
+    }
+
+    fn unnamed_store(&self, folder: &std::ffi::OsStr, rest: PathBuf) -> Option<(&Path, PathBuf)> {
+        let root = self.unnamed_stores.as_deref()?;
+        (self.folders == StoreFolders::Names).then(|| (root, Path::new(folder).join(rest)))
     }
 
     fn data_store(&self, folder: &std::ffi::OsStr) -> Option<&Path> {

@@ -175,6 +175,11 @@ impl BackupContext {
         self.inner.journal.add_leftover(leftover)
     }
 
+    /// What is recorded now, oldest first.
+    pub fn leftovers(&self) -> Vec<Leftover> {
+        self.inner.journal.record().leftovers
+    }
+
     /// Records that it is gone, or that it belongs to a finished backup.
     ///
     /// # Errors
@@ -315,6 +320,11 @@ impl RestoreContext {
     /// When the journal cannot be written; then do not make it.
     pub fn record_leftover(&self, leftover: Leftover) -> Result<()> {
         self.inner.journal.add_leftover(leftover)
+    }
+
+    /// What is recorded now, oldest first.
+    pub fn leftovers(&self) -> Vec<Leftover> {
+        self.inner.journal.record().leftovers
     }
 
     /// Records that it is gone, or that it has become what was asked for.
