@@ -21,6 +21,9 @@ pub struct Patience {
     pub proof: Duration,
     /// How long the unlock is tried when it fails for reasons that pass. 120 s.
     pub unlock: Duration,
+    /// The answer to one attempt to unlock. 20 s: a cluster may need longer, but then it says by itself that it is
+    /// free, and an attempt that was lost must not keep people out for long.
+    pub unlock_answer: Duration,
     /// The pause between two rounds of locking or unlocking. 500 ms.
     pub pause: Duration,
     /// How often a capture looks whether the instance is still drained. 500 ms.
@@ -37,6 +40,7 @@ impl Default for Patience {
             retry: Duration::from_secs(10),
             proof: Duration::from_secs(30),
             unlock: Duration::from_mins(2),
+            unlock_answer: Duration::from_secs(20),
             pause: Duration::from_millis(500),
             watch: Duration::from_millis(500),
             stop: Duration::from_secs(10),

@@ -111,23 +111,31 @@ impl WayBack<'_> {
             task => self.end_task(task).await,
         };
         let mut refusals = 0;
+        // While an unlock that was not answered may still be at work, a refusal of the next one means nothing.
+        let mut at_work_until = started;
         loop {
             let once = self.client.with_retry(RetryPolicy::none());
-            let unlocked = once.unlock(self.token).await;
+            let unlocked = self.try_unlock(&once).await;
             let state = answered(self.patience, once.lock_state()).await;
             if is_proof(&unlocked, &state) {
                 return Ok(());
             }
             let refused = unlocked.as_ref().is_err_and(|error| !error.is_transient());
-            if refused {
+            if unlocked
+                .as_ref()
+                .is_err_and(|error| client_kind(error).is_none())
+            {
+                at_work_until = Instant::now() + self.patience.request;
+            }
+            if refused && Instant::now() >= at_work_until {
                 refusals += 1;
             }
             if refusals >= REFUSALS || started.elapsed() >= self.patience.unlock {
-                return Err(still_locked(unlocked.err().map(Error::from), state.err()));
+                return Err(still_locked(unlocked.err(), state.err()));
             }
             tokio::select! {
                 () = tokio::time::sleep(self.patience.pause) => {}
-                () = control.killed() => return Err(still_locked(unlocked.err().map(Error::from), state.err())),
+                () = control.killed() => return Err(still_locked(unlocked.err(), state.err())),
             }
             // A task that runs on, whatever was said of it, may be what the unlock is refused for.
             if refused || end == TaskEnd::RunsOn {
@@ -136,6 +144,21 @@ impl WayBack<'_> {
             if end == TaskEnd::RunsOn {
                 refusals = 0;
             }
+        }
+    }
+
+    /// One attempt. What it started goes on in Bitbucket also when its answer is no longer waited for.
+    async fn try_unlock(&self, client: &Client) -> Result<()> {
+        match tokio::time::timeout(self.patience.unlock_answer, client.unlock(self.token)).await {
+            Ok(unlocked) => unlocked.map_err(Error::from),
+            Err(_) => Err(Error::new(
+                ErrorKind::Bitbucket,
+                format!(
+                    "bitbucket has not answered the unlock for {} s",
+                    self.patience.unlock_answer.as_secs()
+                ),
+            )
+            .transient()),
         }
     }
 
@@ -181,10 +204,7 @@ enum TaskEnd {
 
 /// Whether the instance has said that it is free. A page with the status 404 may come from a proxy: it counts only
 /// beside an unlock that Bitbucket has answered with success.
-fn is_proof(
-    unlocked: &bitbucket_maintenance_client::Result<()>,
-    state: &Result<LockState, Error>,
-) -> bool {
+fn is_proof(unlocked: &Result<()>, state: &Result<LockState>) -> bool {
     match state {
         Ok(LockState::Free) => true,
         Ok(LockState::Locked) => false,
