@@ -132,6 +132,9 @@ impl ArchivePath {
 
 impl fmt::Display for ArchivePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() {
+            return f.write_str(".");
+        }
         f.write_str(&printable(&String::from_utf8_lossy(&self.0)))
     }
 }
@@ -174,6 +177,14 @@ mod tests {
             &long_path,
         ] {
             assert!(ArchivePath::parse(raw).is_err(), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_shown_in_one_line() {
+        for (raw, shown) in [("./", "."), ("a\n\u{1b}[2J", "a\\n\\u{1b}[2J"), ("ä b", "ä b")] {
+            let path = ArchivePath::parse(raw.as_bytes()).unwrap();
+            assert_eq!(path.to_string(), shown);
         }
     }
 
