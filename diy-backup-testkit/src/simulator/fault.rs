@@ -1,5 +1,7 @@
 //! Faults on demand.
 
+use std::time::Duration;
+
 /// One of the calls the simulator knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -77,6 +79,8 @@ pub enum FaultKind {
     LoginRedirect,
     /// No answer, until the client gives up.
     Hang,
+    /// No answer for so long, then the end of the connection: what a proxy makes of a server that hangs.
+    Stall(Duration),
     /// The connection is reset (RST, not FIN).
     Reset,
     /// The headers, half of the promised body, then the end of the connection.

@@ -134,6 +134,10 @@ async fn strike(
             return Ok(whole.halved());
         }
         FaultKind::Hang => never().await,
+        FaultKind::Stall(duration) => {
+            tokio::time::sleep(duration).await;
+            return Err(BrokenOff);
+        }
         FaultKind::Reset => {
             reset.store(true, Ordering::SeqCst);
             return Err(BrokenOff);

@@ -1,4 +1,5 @@
 use std::io::{ErrorKind, Read as _};
+use std::time::Duration;
 
 use diy_backup_testkit::Simulator;
 use diy_backup_testkit::simulator::{CallKind, Fault, FaultBody, FaultKind, Times, When};
@@ -63,6 +64,16 @@ fn a_reset_is_a_reset_and_loses_the_answer_only_when_it_comes_after() {
         assert_eq!(simulator.is_locked(), locked);
     }
     assert!(simulator.requests().iter().all(|r| r.status.is_none()));
+}
+
+#[test]
+fn a_call_that_stalls_ends_without_an_answer() {
+    let simulator = simulator();
+    let stall = FaultKind::Stall(Duration::from_millis(10));
+    simulator.inject(Fault::once(CallKind::Status, stall));
+    let (received, _) = request(&simulator, "GET", "/status").send_raw();
+    assert_eq!(received, b"");
+    assert_eq!(request(&simulator, "GET", "/status").send().status, 200);
 }
 
 #[test]
