@@ -58,6 +58,7 @@ pub fn run(registry: &Registry) -> ExitCode {
         }
     };
     output::start_logging(&args);
+    keep_private();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -70,6 +71,15 @@ pub fn run(registry: &Registry) -> ExitCode {
     runtime.shutdown_background();
     exit.into()
 }
+
+/// Whatever this process and its tools create is for its owner alone, unless they say otherwise.
+#[cfg(unix)]
+fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+#[cfg(not(unix))]
+fn keep_private() {}
 
 /// Prints an error as the command does, and gives its exit code.
 pub fn fail(error: &Error) -> ExitCode {
