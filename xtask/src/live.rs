@@ -1,4 +1,4 @@
-//! What runs servers: the examples `demo` and `simulate` of this crate.
+//! What runs servers: the examples `demo`, `torture` and `simulate` of this crate.
 //!
 //! They need the testkit, which would make every other command wait until it is compiled.
 
@@ -12,17 +12,27 @@ use crate::workspace::Workspace;
 
 /// Sets up, builds the program and the demo, and becomes the demo.
 pub(crate) fn demo(args: Vec<OsString>) -> Result {
+    with_program("demo", args)
+}
+
+/// Sets up, builds the program and what tortures it, and becomes that.
+pub(crate) fn torture(args: Vec<OsString>) -> Result {
+    with_program("torture", args)
+}
+
+fn with_program(name: &str, args: Vec<OsString>) -> Result {
     setup::run()?;
     let workspace = Workspace::load()?;
     shell::run(workspace.cargo("build").args([
         "--package=diy-backup-cli",
         "--bin=diy-backup",
         "--package=xtask",
-        "--example=demo",
+        "--example",
+        name,
     ]))?;
     let program = workspace.target.join("debug/diy-backup");
     shell::become_program(
-        example(&workspace, "demo")
+        example(&workspace, name)
             .arg("--program")
             .arg(program)
             .args(args),

@@ -30,6 +30,7 @@ Usage: cargo xtask COMMAND
   ci [--allow-dirty]           format, lint, test, documentation, licences, packages: what has to pass
   licences [--advisories]      check licences and sources of the dependencies, and known vulnerabilities
   package [--allow-dirty]      package every published crate and compile the packages, with a strategy of a site's own
+  torture [OPTIONS]            hurt a whole backup and restore in every way; `torture --help` lists the options
   simulate [OPTIONS]           run a Bitbucket simulator until Ctrl-C; `simulate --help` lists the options
 ";
 
@@ -59,6 +60,7 @@ fn dispatch(parser: &mut lexopt::Parser) -> Result {
             setup::run()
         }
         "demo" => live::demo(parser.raw_args()?.collect()),
+        "torture" => live::torture(parser.raw_args()?.collect()),
         "simulate" => live::simulate(parser.raw_args()?.collect()),
         "test" => test::run(&test::Options::parse(parser)?),
         "ci" => {
