@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Result, ResultExt};
 use crate::platform;
@@ -20,10 +20,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-    name.push(".tmp");
-    let temporary = directory.join(name);
+    let temporary = temporary_of(path)?;
     // Left by a run that died while it wrote.
     crate::staging::remove_file_if_there(&temporary)?;
     let written = write_synced(&temporary, content).and_then(|()| fs::rename(&temporary, path));
@@ -32,6 +29,21 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     platform::sync_directory(directory)
+}
+
+/// Where the new content of the file at `path` stands until it is whole.
+fn temporary_of(path: &Path) -> io::Result<PathBuf> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
+    name.push(".tmp");
+    Ok(path.with_file_name(name))
+}
+
+/// Removes what a run that died in [`write_private`] has left beside `path`.
+pub(crate) fn discard_temporary(path: &Path) -> Result<()> {
+    temporary_of(path)
+        .and_then(|temporary| crate::staging::remove_file_if_there(&temporary))
+        .io_context(|| format!("cannot remove what was left beside {}", path.display()))
 }
 
 fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -57,4 +69,21 @@ pub fn remove(path: &Path) -> Result<()> {
 pub fn sync_directory(path: &Path) -> Result<()> {
     platform::sync_directory(path)
         .io_context(|| format!("cannot sync the folder {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_writer_that_died_has_left_goes_and_the_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.json");
+        write_private(&path, b"whole").unwrap();
+        fs::write(folder.path().join(".journal.json.tmp"), "half").unwrap();
+        discard_temporary(&path).unwrap();
+        discard_temporary(&path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
 }

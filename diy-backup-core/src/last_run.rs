@@ -68,6 +68,7 @@ impl LastRun {
     }
 }
 
-fn path_in(state: &Path) -> PathBuf {
+/// Where the record stands in the state folder.
+pub(crate) fn path_in(state: &Path) -> PathBuf {
     state.join("last-run.json")
 }

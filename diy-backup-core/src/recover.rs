@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::control::Control;
+use crate::durable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Events, Observer};
 use crate::journal::{Journal, JournalRecord, Operation, Step};
-use crate::last_run::LastRun;
+use crate::last_run::{self, LastRun};
 use crate::maintenance;
 use crate::manifest::Manifest;
 use crate::platform;
@@ -54,6 +55,9 @@ pub(crate) async fn after_dead_run(
 ) -> Result<Recovery> {
     let state = site.backup.state.as_path();
     let Some(record) = Journal::read(state)? else {
+        // A run can die before its first journal is whole, or after its last is gone.
+        durable::discard_temporary(&Journal::path_in(state))?;
+        durable::discard_temporary(&last_run::path_in(state))?;
         return Ok(Recovery::default());
     };
     events.message(format!(
