@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use diy_backup_testkit::simulator::{EndedTask, UnlockWhileRunning};
 use rustix::process::Signal;
 
 use super::Result;
@@ -13,7 +14,7 @@ use super::program::{Ended, Exit, Target};
 use super::report::{Report, Tally, say};
 use super::stage::{Archive, Config, Options, Stage};
 
-const WORKERS: usize = 3;
+const WORKERS: usize = 4;
 /// After every so many kills, a backup has to succeed and to be restored.
 const PROVE_EVERY: usize = 4;
 const SIGNALS: [(Signal, &str); 4] = [
@@ -131,10 +132,13 @@ fn work(
 ) -> Result {
     // The staging folder as the one backup has other ways to die: every third worker tries them.
     let archive = [Archive::Tar, Archive::Tar, Archive::Staging][worker % 3];
-    let mut stage = Stage::set(
-        lab,
-        &Options::new(archive, seed.wrapping_add(worker as u64)),
-    )?;
+    let mut options = Options::new(archive, seed.wrapping_add(worker as u64));
+    // Releases differ in both.
+    if worker % 2 == 1 {
+        options.unlock_while_running = UnlockWhileRunning::Refused;
+        options.ended_task = EndedTask::Stays;
+    }
+    let mut stage = Stage::set(lab, &options)?;
     let (backup, restore) = paces(&mut stage)?;
     loop {
         let number = next.fetch_add(1, Ordering::Relaxed);

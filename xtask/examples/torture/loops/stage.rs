@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use diy_backup_testkit::simulator::{EndedTask, UnlockWhileRunning};
 use diy_backup_testkit::{
     Application, GeneratedHome, HomeBuilder, Pushes, Simulator, TreeSnapshot, tree,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) staging: Option<PathBuf>,
     pub(crate) archives: Option<PathBuf>,
     pub(crate) drain: Duration,
+    pub(crate) unlock_while_running: UnlockWhileRunning,
+    pub(crate) ended_task: EndedTask,
 }
 
 impl Options {
@@ -44,6 +47,8 @@ impl Options {
             staging: None,
             archives: None,
             drain: Duration::from_millis(60),
+            unlock_while_running: UnlockWhileRunning::Cancels,
+            ended_task: EndedTask::UntilUnlock,
         }
     }
 }
@@ -95,6 +100,8 @@ impl<'a> Stage<'a> {
         let simulator = Simulator::builder()
             .context_path("/bitbucket")
             .drain(options.drain)
+            .unlock_while_running(options.unlock_while_running)
+            .ended_task(options.ended_task)
             .home(&path)
             .database(Arc::new(lab.postgres.rows(&database)))
             .writers(3)
