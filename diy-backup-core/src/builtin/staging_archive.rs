@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -87,9 +89,9 @@ impl ArchiveStrategy for StagingArchive {
     async fn store(&self, cx: &BackupContext, manifest: &Manifest) -> Result<StoredArchive> {
         let staging = self.staging.clone();
         let list = self.list_path();
-        let control = cx.control().clone();
         let meter = cx.events().meter(Phase::Archive);
-        let bytes = blocking(move || write_list(&staging, &list, &control, &meter)).await?;
+        let work = move |stop: &Stop| write_list(&staging, &list, stop, &meter);
+        let bytes = blocking(cx.control(), work).await?;
         // What makes the folder a backup comes last.
         self.staging.seal(manifest)?;
         Ok(StoredArchive::new(
@@ -147,9 +149,9 @@ impl ArchiveStrategy for StagingArchive {
     async fn verify(&self, cx: &RestoreContext, _: &BackupEntry) -> Result<Verdict> {
         let staging = self.staging.clone();
         let list = self.list_path();
-        let control = cx.control().clone();
         let meter = cx.events().meter(Phase::Verify);
-        blocking(move || compare_list(&staging, &list, &control, &meter)).await
+        let work = move |stop: &Stop| compare_list(&staging, &list, stop, &meter);
+        blocking(cx.control(), work).await
     }
 
     async fn delete(&self, _: &BackupEntry) -> Result<()> {
@@ -161,10 +163,48 @@ impl ArchiveStrategy for StagingArchive {
     }
 }
 
+/// How work on another thread learns that the run is cancelled, or that nobody waits for it any more.
+#[derive(Debug)]
+struct Stop {
+    control: Control,
+    abandoned: Arc<AtomicBool>,
+}
+
+/// Held by the future that waits.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Stop {
+    fn ensure_running(&self) -> Result<()> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            let message = "nobody waits for the staging folder any more";
+            return Err(Error::new(ErrorKind::Cancelled, message));
+        }
+        self.control.ensure_running()
+    }
+}
+
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
+    control: &Control,
+    work: impl FnOnce(&Stop) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    let waiting = Waiting(Arc::default());
+    let stop = Stop {
+        control: control.clone(),
+        abandoned: waiting.0.clone(),
+    };
+    let ended = tokio::task::spawn_blocking(move || {
+        // It may have waited for its turn for longer than anybody waited for it.
+        stop.ensure_running()?;
+        work(&stop)
+    });
+    let ended = ended.await;
+    ended.map_err(|error| {
         Error::new(
             ErrorKind::Internal,
             "the reading of the staging folder broke off",
@@ -174,7 +214,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Writes the checksum of every file, and returns how many bytes they hold.
-fn write_list(staging: &Staging, list: &Path, control: &Control, meter: &Meter) -> Result<u64> {
+fn write_list(staging: &Staging, list: &Path, stop: &Stop, meter: &Meter) -> Result<u64> {
     staging::remove_file_if_there(list)
         .io_context(|| format!("cannot remove {}", list.display()))?;
     let file = platform::create_private_file(list)
@@ -182,9 +222,9 @@ fn write_list(staging: &Staging, list: &Path, control: &Control, meter: &Meter) 
     let mut writer = BufWriter::new(file);
     let mut total = 0;
     walk(staging, |path, relative| {
-        control.ensure_running()?;
+        stop.ensure_running()?;
         let (sha256, bytes) =
-            hash(path, meter).io_context(|| format!("cannot read {}", path.display()))?;
+            hash(path, stop, meter)?.io_context(|| format!("cannot read {}", path.display()))?;
         total += bytes;
         let line = ChecksumLine {
             sha256,
@@ -202,12 +242,7 @@ fn write_list(staging: &Staging, list: &Path, control: &Control, meter: &Meter) 
     Ok(total)
 }
 
-fn compare_list(
-    staging: &Staging,
-    list: &Path,
-    control: &Control,
-    meter: &Meter,
-) -> Result<Verdict> {
+fn compare_list(staging: &Staging, list: &Path, stop: &Stop, meter: &Meter) -> Result<Verdict> {
     let mut verdict = Verdict {
         has_checksums: true,
         ..Verdict::default()
@@ -226,7 +261,7 @@ fn compare_list(
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
     while verdict.damage.len() < MAX_DAMAGE {
-        control.ensure_running()?;
+        stop.ensure_running()?;
         line.clear();
         let count = reader
             .read_until(b'\n', &mut line)
@@ -242,13 +277,13 @@ fn compare_list(
             break;
         };
         verdict.files += 1;
-        compare(staging.root(), &expected, meter, &mut verdict);
+        compare(staging.root(), &expected, stop, meter, &mut verdict)?;
     }
     // A file that nobody listed is as wrong as one that is gone.
     let mut present = 0;
     walk(staging, |_, _| {
         present += 1;
-        control.ensure_running()
+        stop.ensure_running()
     })?;
     if verdict.is_good() && present != verdict.files {
         verdict.damage.push(Damage::whole(format!(
@@ -259,8 +294,14 @@ fn compare_list(
     Ok(verdict)
 }
 
-fn compare(root: &Path, expected: &ChecksumLine, meter: &Meter, verdict: &mut Verdict) {
-    let problem = match hash(&root.join(&expected.path), meter) {
+fn compare(
+    root: &Path,
+    expected: &ChecksumLine,
+    stop: &Stop,
+    meter: &Meter,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let problem = match hash(&root.join(&expected.path), stop, meter)? {
         Ok((sha256, bytes)) => {
             verdict.content_bytes += bytes;
             (sha256 != expected.sha256).then(|| "its content is not what was backed up".to_owned())
@@ -272,6 +313,7 @@ fn compare(root: &Path, expected: &ChecksumLine, meter: &Meter, verdict: &mut Ve
             .damage
             .push(Damage::file(expected.path.display().to_string(), problem));
     }
+    Ok(())
 }
 
 /// Calls `visit` with every regular file of the three parts: its path, and its path below the staging folder.
@@ -305,16 +347,22 @@ fn walk_folder(
     Ok(())
 }
 
-fn hash(path: &Path, meter: &Meter) -> io::Result<([u8; 32], u64)> {
-    let mut file = File::open(path)?;
+/// The checksum of a file and its length, or why it cannot be read. The outer error says that nobody wants to know.
+fn hash(path: &Path, stop: &Stop, meter: &Meter) -> Result<io::Result<([u8; 32], u64)>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(error)),
+    };
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0;
     loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok((hasher.finalize().into(), total));
-        }
+        stop.ensure_running()?;
+        let count = match file.read(&mut buffer) {
+            Ok(0) => return Ok(Ok((hasher.finalize().into(), total))),
+            Ok(count) => count,
+            Err(error) => return Ok(Err(error)),
+        };
         hasher.update(&buffer[..count]);
         total += count as u64;
         meter.advance(count as u64);
