@@ -2,6 +2,7 @@
 
 mod application;
 mod command;
+pub mod contract;
 mod error;
 pub mod home;
 mod postgres;

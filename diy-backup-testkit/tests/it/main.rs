@@ -1,5 +1,6 @@
 //! What the testkit promises to those who test with it.
 
+mod contract;
 mod generated_home;
 mod http;
 mod live_application;
