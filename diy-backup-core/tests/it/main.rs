@@ -1,0 +1,16 @@
+//! What the core promises, against a strict Bitbucket and strategies that fail on demand.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod archive;
+mod backup;
+mod cancelling;
+mod check;
+mod compile_time;
+mod crash;
+mod fakes;
+mod faults;
+mod properties;
+mod recovery;
+mod restore;
+mod support;

@@ -1,0 +1,191 @@
+//! Journals of dead runs in every step, as they would be found.
+
+use diy_backup_core::{ErrorKind, Leftover, Manifest, Step as At};
+use serde_json::{Value, json};
+
+use crate::fakes::{Step, Twist};
+use crate::support::Stage;
+
+impl Stage {
+    /// Puts the journal of a dead run into the state folder.
+    fn died_at(&self, operation: &str, step: At, more: &Value) {
+        let mut record = json!({
+            "format": 1,
+            "operation": operation,
+            "backup-id": "bitbucket-20260131-235959",
+            "run": "0123456789abcdef",
+            "process": 1,
+            "url": self.simulator.base_url(),
+            "step": step,
+            "unlock-token": null,
+            "cancel-token": null,
+            "leftovers": [],
+            "committing": [],
+        });
+        for (key, value) in more.as_object().unwrap() {
+            record[key] = value.clone();
+        }
+        std::fs::create_dir_all(self.state()).unwrap();
+        std::fs::write(self.state().join("journal.json"), record.to_string()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn every_step_of_a_backup_can_be_recovered_from_twice() {
+    for step in [
+        At::Started,
+        At::Locking,
+        At::Locked,
+        At::Draining,
+        At::Released,
+        At::Archiving,
+        At::Stored,
+    ] {
+        let stage = Stage::new();
+        let mut more = json!({});
+        if matches!(step, At::Locked | At::Draining) {
+            more["unlock-token"] = json!(stage.simulator.lock_as("backup").unwrap());
+        }
+        for _ in 0..2 {
+            stage.died_at("backup", step, &more);
+            let recovery = stage.recover().await.unwrap();
+            assert_eq!(recovery.found.unwrap().step, step);
+            stage.assert_clean(&format!("{step:?}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_died_while_it_asked_for_the_lock_says_where_the_token_is() {
+    let stage = Stage::new();
+    let token = stage.simulator.lock_as("backup").unwrap();
+    stage.died_at("backup", At::Locking, &json!({}));
+    let error = stage.recover().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StillLocked);
+    assert!(error.hint().unwrap().contains("atlassian-bitbucket.log"));
+    let control = diy_backup_core::Control::new();
+    let observer = stage.recorder.clone();
+    diy_backup_core::unlock(&stage.site, Some(token.into()), &control, observer)
+        .await
+        .unwrap();
+    stage.recover().await.unwrap();
+    stage.assert_clean("unlocked with the token from the log");
+}
+
+#[tokio::test]
+async fn a_lock_of_somebody_else_is_not_touched() {
+    let stage = Stage::new();
+    stage.simulator.lock_as("somebody").unwrap();
+    let stale = json!({"unlock-token": "0".repeat(40)});
+    stage.died_at("backup", At::Locked, &stale);
+    let error = stage.recover().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StillLocked);
+    assert_eq!(stage.simulator.lock_owner().unwrap(), "somebody");
+}
+
+#[tokio::test]
+async fn leftovers_are_discarded_and_those_that_stay_stay_in_the_journal() {
+    let stage = Stage::new();
+    let folder = stage.home.beside();
+    std::fs::create_dir_all(&folder).unwrap();
+    let leftovers = json!({"leftovers": [
+        {"strategy": "fake-home", "kind": "folder", "id": folder},
+        {"strategy": "fake-db", "kind": "folder", "id": "/nowhere"},
+    ]});
+    stage.died_at("backup", At::Released, &leftovers);
+    stage.database.twist(Step::Discard, Twist::Fails);
+    stage.recover().await.unwrap_err();
+    assert!(!folder.exists());
+    let left = stage.journal().unwrap().leftovers;
+    assert_eq!(left, [Leftover::new("fake-db", "folder", "/nowhere")]);
+    stage.database.untwist();
+    stage.recover().await.unwrap();
+    stage.assert_clean("the second try");
+}
+
+#[tokio::test]
+async fn what_a_stored_backup_consists_of_is_no_leftover() {
+    let stage = Stage::new();
+    let snapshot = stage.home.beside();
+    std::fs::create_dir_all(&snapshot).unwrap();
+    std::fs::create_dir_all(stage.staging()).unwrap();
+    let mut manifest = Manifest::new("bitbucket-20260131-235959".parse().unwrap());
+    let artifact = diy_backup_core::Artifact::external([snapshot.display().to_string()]);
+    let part = diy_backup_core::PartRecord::new("fake-home", artifact);
+    manifest.parts.insert(diy_backup_core::PartName::Home, part);
+    manifest
+        .write(&stage.staging().join("manifest.json"))
+        .unwrap();
+    let leftovers =
+        json!({"leftovers": [{"strategy": "fake-home", "kind": "folder", "id": snapshot}]});
+    stage.died_at("backup", At::Archiving, &leftovers);
+    stage.recover().await.unwrap();
+    assert!(snapshot.exists() && stage.journal().is_none());
+}
+
+#[tokio::test]
+async fn a_leftover_of_a_strategy_that_is_gone_says_what_to_do() {
+    let stage = Stage::new();
+    let leftovers = json!({"leftovers": [{"strategy": "acme", "kind": "volume", "id": "v1"}]});
+    stage.died_at("backup", At::Released, &leftovers);
+    let error = stage.recover().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.hint().is_some() && stage.journal().is_some());
+}
+
+#[tokio::test]
+async fn a_restore_that_died_while_it_built_is_taken_back() {
+    let stage = Stage::new();
+    stage.home.lose();
+    let work = stage.staging().join(".restore-x");
+    for folder in [&work, &stage.home.beside()] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let leftovers = json!({"leftovers": [
+        {"strategy": "core", "kind": "work-folder", "id": work},
+        {"strategy": "fake-home", "kind": "folder", "id": stage.home.beside()},
+    ]});
+    stage.died_at("restore", At::Building, &leftovers);
+    let recovery = stage.recover().await.unwrap();
+    assert!(!recovery.restore_finished);
+    assert!(!work.exists() && !stage.home.beside().exists() && !stage.home.folder().exists());
+}
+
+#[tokio::test]
+async fn a_restore_that_died_between_two_commits_goes_forward_and_before_the_first_back() {
+    for committed in [false, true] {
+        let stage = Stage::new();
+        stage.home.lose();
+        std::fs::create_dir_all(stage.home.beside()).unwrap();
+        std::fs::write(stage.home.beside().join("ref"), "restored").unwrap();
+        if !committed {
+            std::fs::rename(stage.database.folder(), stage.database.beside()).unwrap();
+        }
+        let parts = json!([
+            {"strategy": "fake-home", "kind": "folder", "id": stage.home.beside()},
+            {"strategy": "fake-db", "kind": "folder", "id": stage.database.beside()},
+        ]);
+        let more = json!({"leftovers": parts, "committing": parts});
+        stage.died_at("restore", At::Committing, &more);
+        let recovery = stage.recover().await.unwrap();
+        assert_eq!(recovery.restore_finished, committed);
+        assert_eq!(stage.home.folder().exists(), committed);
+        assert_eq!(stage.database.folder().exists(), committed);
+        assert!(!stage.home.beside().exists() && !stage.database.beside().exists());
+        assert!(stage.journal().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_is_damaged_stops_everything_and_says_so() {
+    let stage = Stage::new();
+    std::fs::create_dir_all(stage.state()).unwrap();
+    std::fs::write(stage.state().join("journal.json"), "{").unwrap();
+    for error in [
+        stage.recover().await.unwrap_err(),
+        stage.backup().await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.hint().unwrap().contains("unlock --token"));
+    }
+}

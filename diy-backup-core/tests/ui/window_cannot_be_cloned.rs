@@ -1,0 +1,7 @@
+use diy_backup_core::LockWindow;
+
+fn copies<T: Clone>() {}
+
+fn main() {
+    copies::<LockWindow>();
+}

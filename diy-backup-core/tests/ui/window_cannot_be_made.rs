@@ -1,0 +1,5 @@
+use diy_backup_core::LockWindow;
+
+fn main() {
+    let _ = LockWindow {};
+}
