@@ -1,6 +1,7 @@
 //! The archive strategy with real files and real tools.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bounds;
 mod corruption;
 mod crafted;
 mod failures;
