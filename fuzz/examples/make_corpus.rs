@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use diy_backup_core::{
-    AbsolutePath, Artifact, ArchiveStrategy, BackupContext, BackupId, Manifest, PartName, PartRecord,
-    Staging,
+    AbsolutePath, ArchiveStrategy, Artifact, BackupContext, BackupId, Manifest, PartName,
+    PartRecord, Staging,
 };
 use strategy_tar::{Compression, TarArchive, TarConfig};
 
@@ -52,7 +52,10 @@ fn make_tree(root: &Path) -> Result<Staging> {
 fn own_archives(work: &Path, staging: &Staging, corpus: &Path) -> Result {
     let id: BackupId = "bitbucket-20260131-235959".parse()?;
     let mut manifest = Manifest::new(id.clone());
-    for (name, strategy) in [(PartName::Home, "rsync"), (PartName::Database, "postgresql")] {
+    for (name, strategy) in [
+        (PartName::Home, "rsync"),
+        (PartName::Database, "postgresql"),
+    ] {
         let record = PartRecord::new(strategy, Artifact::staged(1));
         manifest.parts.insert(name, record);
     }
@@ -78,15 +81,24 @@ fn own_archives(work: &Path, staging: &Staging, corpus: &Path) -> Result {
 /// Archives as the shell scripts, and other programs, make them.
 fn script_archives(root: &Path, corpus: &Path) -> Result {
     for (name, options) in [
-        ("gnu.tar", &["--format=gnu"][..]),
-        ("gnu-sparse.tar", &["--format=gnu", "--sparse"]),
-        ("pax-sparse-0.0.tar", &["--format=pax", "--sparse", "--sparse-version=0.0"]),
-        ("pax-sparse-0.1.tar", &["--format=pax", "--sparse", "--sparse-version=0.1"]),
-        ("pax-sparse-1.0.tar", &["--format=pax", "--sparse", "--sparse-version=1.0"]),
+        ("gnu-sparse.tar", &["--format=gnu", "--sparse"][..]),
+        (
+            "pax-sparse-0.0.tar",
+            &["--format=pax", "--sparse", "--sparse-version=0.0"],
+        ),
+        (
+            "pax-sparse-0.1.tar",
+            &["--format=pax", "--sparse", "--sparse-version=0.1"],
+        ),
+        (
+            "pax-sparse-1.0.tar",
+            &["--format=pax", "--sparse", "--sparse-version=1.0"],
+        ),
         ("scripts.tar.gz", &["--format=gnu", "--gzip"]),
     ] {
         let mut tar = Command::new("tar");
-        tar.args(options).args(["--owner=0", "--group=0", "--blocking-factor=1", "-C"]);
+        tar.args(options)
+            .args(["--owner=0", "--group=0", "--blocking-factor=1", "-C"]);
         tar.arg(root).arg("-cf").arg(corpus.join(name)).arg(".");
         if !tar.status()?.success() {
             return Err(format!("{tar:?} failed").into());
@@ -101,9 +113,11 @@ fn crafted_archives(corpus: &Path) -> Result {
         .folder("bitbucket-home/")
         .link(tar::EntryType::Symlink, "bitbucket-home/x", "../../outside")
         .file("bitbucket-home/x/canary", b"overwritten");
-    let hard_link_out = Crafted::new()
-        .folder("bitbucket-home/")
-        .link(tar::EntryType::Link, "bitbucket-home/x", "bitbucket-db/y");
+    let hard_link_out = Crafted::new().folder("bitbucket-home/").link(
+        tar::EntryType::Link,
+        "bitbucket-home/x",
+        "bitbucket-db/y",
+    );
     let root_link = Crafted::new().link(tar::EntryType::Symlink, "bitbucket-home", "../outside");
     let root_file = Crafted::new().file("bitbucket-home", b"no folder");
     let climbing = Crafted::new().file("bitbucket-home/../../outside/canary", b"overwritten");
@@ -117,7 +131,9 @@ fn crafted_archives(corpus: &Path) -> Result {
         .folder("bitbucket-data-stores/one/")
         .file("bitbucket-data-stores/one/a", b"1")
         .folder("bitbucket-data-stores/+1/")
-        .folder("bitbucket-data-stores/two/");
+        .folder("bitbucket-data-stores/two/")
+        .folder("bitbucket-data-stores/three/")
+        .file("bitbucket-data-stores/three/a", b"3");
     let huge_size = Crafted::new().extended("size", &u64::MAX.to_string(), "bitbucket-home/");
     let huge_hole = Crafted::new().folder("bitbucket-home/").extended(
         "GNU.sparse.size",

@@ -132,7 +132,11 @@ impl Bench {
     }
 
     async fn fetch(&self, entry: &BackupEntry) -> Verdict {
-        let to = match entry.manifest.as_ref().and_then(|manifest| manifest.archive.as_ref()) {
+        let to = match entry
+            .manifest
+            .as_ref()
+            .and_then(|manifest| manifest.archive.as_ref())
+        {
             Some(_) => "sealed",
             None => "unsealed",
         };
@@ -140,7 +144,8 @@ impl Bench {
         let destinations = Destinations::new(to.join("database"))
             .with_home(to.join("home"))
             .with_data_store(Path::new("/mnt/one"), to.join("one"))
-            .with_data_store(Path::new("/mnt/two"), to.join("two"));
+            .with_data_store(Path::new("/mnt/two"), to.join("two"))
+            .with_unnamed_stores(to.join("unnamed"));
         let cx = RestoreContext::new(id(), self.path("work"));
         let archives = self.archives();
         let reading = tokio::time::timeout(PATIENCE, archives.fetch(&cx, entry, &destinations));
@@ -156,7 +161,7 @@ impl Bench {
     /// Fails if anything is there that does not belong there, or is not there any more.
     fn check_outside(&self) {
         let known = ["archives", "outside", "sealed", "unsealed", "work"];
-        let parts = ["database", "home", "one", "two"];
+        let parts = ["database", "home", "one", "two", "unnamed"];
         for (folder, allowed) in [
             ("", &known[..]),
             ("outside", &["canary"]),

@@ -96,7 +96,11 @@ pub fn paths(data: &[u8]) {
         return;
     }
     if let Some((root, below)) = destinations.route(&path) {
-        assert!(["/d/database", "/d/home", "/d/one", "/d/zero"].map(Path::new).contains(&root));
+        assert!(
+            ["/d/database", "/d/home", "/d/one", "/d/zero"]
+                .map(Path::new)
+                .contains(&root)
+        );
         let mut parts = below.components();
         assert!(parts.all(|part| matches!(part, Component::Normal(_))));
         assert!(path.ends_with(&below));

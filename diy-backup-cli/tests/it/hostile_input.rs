@@ -127,7 +127,7 @@ fn any_answer_of_a_server_is_a_result_that_shows_no_secret() {
 
 #[test]
 fn any_archive_is_read_within_its_bounds_and_judged_alike_by_verify_and_restore() {
-    run("archive", 250);
+    run("archive", 100);
 }
 
 #[test]
