@@ -14,6 +14,8 @@ mod crash;
 #[cfg(test)]
 mod exclusions;
 #[cfg(test)]
+mod random_trees;
+#[cfg(test)]
 mod restore;
 #[cfg(test)]
 mod support;
