@@ -25,7 +25,11 @@ fn torture(run: impl FnOnce(&Lab) -> Result<Report>) {
 
 #[test]
 fn a_fault_of_any_call_leaves_no_lock_and_no_partial_backup() {
-    torture(|lab| faults::run(lab, Some(8), 1));
+    let choice = faults::Choice {
+        sample: Some(8),
+        ..faults::Choice::default()
+    };
+    torture(|lab| faults::run(lab, &choice, 1));
 }
 
 #[test]

@@ -27,6 +27,7 @@ Runs `diy-backup` against a Bitbucket simulator, a private PostgreSQL and people
 Without any of the loops named, all of them.
 
   --faults           every REST call of a backup with every fault, once and always (some ten minutes)
+  --cell NAME        of these, the cells with this in their name, such as `unlock × 503 × once`; can be repeated
   --kills N          N signals in backups and restores
   --corruptions N    N damages to archives, manifests and staged files
   --disk-full [N]    N disks that fill up during a backup (as root)
@@ -38,6 +39,7 @@ Without any of the loops named, all of them.
 struct Options {
     program: PathBuf,
     faults: bool,
+    cells: Vec<String>,
     kills: usize,
     corruptions: usize,
     disks: usize,
@@ -84,6 +86,10 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
                 continue;
             }
             Long("faults") => options.faults = true,
+            Long("cell") => {
+                options.faults = true;
+                options.cells.push(parser.value()?.string()?);
+            }
             Long("kills") => options.kills = parser.value()?.parse()?,
             Long("corruptions") => options.corruptions = parser.value()?.parse()?,
             Long("disk-full") => {
@@ -157,7 +163,11 @@ fn torture(options: &Options) -> loops::Result<bool> {
         keep(kills::run(&lab, options.kills, None, seed)?);
     }
     if options.faults {
-        keep(faults::run(&lab, None, seed)?);
+        let choice = faults::Choice {
+            named: options.cells.clone(),
+            ..faults::Choice::default()
+        };
+        keep(faults::run(&lab, &choice, seed)?);
     }
     let violations: usize = reports.iter().map(|report| report.violations.len()).sum();
     let good = reports.iter().all(Report::is_good);

@@ -138,8 +138,16 @@ struct Outcome {
     wrong: Wrong,
 }
 
-/// Plays all cells, or so many of those that end quickly.
-pub(crate) fn run(lab: &Lab, sample: Option<usize>, seed: u64) -> Result<Report> {
+/// Which cells are played; all of them unless set.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Choice {
+    /// So many of those that end quickly.
+    pub(crate) sample: Option<usize>,
+    /// Those whose name contains one of these: what an earlier run has named.
+    pub(crate) named: Vec<String>,
+}
+
+pub(crate) fn run(lab: &Lab, choice: &Choice, seed: u64) -> Result<Report> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut cells: Vec<_> = (0..ROWS.len())
         .flat_map(|row| (0..COLUMNS.len()).map(move |column| (row, column)))
@@ -148,8 +156,12 @@ pub(crate) fn run(lab: &Lab, sample: Option<usize>, seed: u64) -> Result<Report>
         })
         .collect();
     rng.shuffle(&mut cells);
-    let mut workers = WORKERS;
-    if let Some(number) = sample {
+    if !choice.named.is_empty() {
+        let is_named = |cell: &Cell| choice.named.iter().any(|name| cell.name().contains(name));
+        cells.retain(is_named);
+    }
+    let mut workers = WORKERS.min(cells.len());
+    if let Some(number) = choice.sample {
         cells.retain(|cell| is_quick(*cell));
         cells.truncate(number);
         workers = 2;
