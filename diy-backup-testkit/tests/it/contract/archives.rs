@@ -257,9 +257,8 @@ impl ArchiveStrategy for FolderArchive {
             return Ok(diy_backup_core::plan_retention(entries, policy));
         }
         let mut plan = PrunePlan::default();
-        plan.keep = entries.split_off(entries.len().saturating_sub(policy.keep_last.get()));
-        plan.delete = entries.clone();
-        std::mem::swap(&mut plan.delete, &mut plan.keep);
+        plan.delete = entries.split_off(entries.len().saturating_sub(policy.keep_last.get()));
+        plan.keep = entries;
         Ok(plan)
     }
 

@@ -41,16 +41,18 @@ async fn every_broken_promise_of_a_part_is_found_and_named() {
         (PartFault::ResumesOnce, Promise::Resume),
         (PartFault::ClaimsToBeCommitted, Promise::Resume),
     ];
-    let cases = faults.map(|(fault, promise)| async move {
-        let home = contract::home(async || Environment::new(fault)).await;
-        assert_broken(home, promise, &format!("{fault:?} of a home"));
-        // The core empties the staging folder of the database: what was there cannot do harm.
-        if fault != PartFault::KeepsOldFiles {
-            let database = contract::database(async || Environment::new(fault)).await;
-            assert_broken(database, promise, &format!("{fault:?} of a database"));
-        }
-    });
+    let cases = faults.map(|(fault, promise)| Box::pin(part_is_found(fault, promise)));
     all(cases).await;
+}
+
+async fn part_is_found(fault: PartFault, promise: Promise) {
+    let home = contract::home(async || Environment::new(fault)).await;
+    assert_broken(home, promise, &format!("{fault:?} of a home"));
+    // The core empties the staging folder of the database: what was there cannot do harm.
+    if fault != PartFault::KeepsOldFiles {
+        let database = contract::database(async || Environment::new(fault)).await;
+        assert_broken(database, promise, &format!("{fault:?} of a database"));
+    }
 }
 
 /// Waits for all cases at once: most of them wait.

@@ -78,7 +78,7 @@ impl Harness for Environment {
             let _ = fs::remove_file(self.data().join(format!("file-{}", round - 1)));
             let _ = fs::remove_file(self.data().join(format!("file-{}", round - 2)));
         }
-        if round % 100 == 0 && round > 0 {
+        if round.is_multiple_of(100) && round > 0 {
             for entry in fs::read_dir(self.data()).unwrap() {
                 fs::remove_file(entry.unwrap().path()).unwrap();
             }
@@ -159,16 +159,12 @@ impl Part {
     async fn work(&self, control: &Control) -> Result<()> {
         for _ in 0..10 {
             if self.fault == PartFault::IgnoresCancel && control.is_cancelled() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             control.ensure_running()?;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
-    }
-
-    fn leftover(&self, path: &Path) -> Leftover {
-        Leftover::new(NAME, "path", path.display().to_string())
     }
 
     fn findings(&self) -> Findings {
@@ -182,7 +178,7 @@ impl Part {
     async fn begin(&self, cx: &BackupContext) -> Result<Box<dyn Session>> {
         cx.control().ensure_running()?;
         if self.fault != PartFault::RecordsNothing {
-            cx.record_leftover(self.leftover(&self.temporary))?;
+            cx.record_leftover(leftover(&self.temporary))?;
         }
         fs::write(&self.temporary, "").io_context(|| "cannot write".to_owned())?;
         let begun = self.work(cx.control()).await;
@@ -203,6 +199,10 @@ impl Part {
         }
         remove(path)
     }
+}
+
+fn leftover(path: &Path) -> Leftover {
+    Leftover::new(NAME, "path", path.display().to_string())
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -268,17 +268,16 @@ impl Session for PartSession {
             self.copy_out()?;
         }
         remove(&self.part.temporary)?;
-        self.cx
-            .forget_leftover(&self.part.leftover(&self.part.temporary))?;
+        self.cx.forget_leftover(&leftover(&self.part.temporary))?;
         Ok(Artifact::staged(0))
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {
-        let leftover = self.part.leftover(&self.part.temporary);
+        let recorded = leftover(&self.part.temporary);
         if self.part.fault != PartFault::LeavesAFileOnAbort {
             remove(&self.part.temporary)?;
         }
-        self.cx.forget_leftover(&leftover)
+        self.cx.forget_leftover(&recorded)
     }
 }
 
@@ -371,8 +370,7 @@ impl RestoreSession for PartRestore {
         if self.part.role != PartName::Home {
             return Ok(Vec::new());
         }
-        self.cx
-            .record_leftover(self.part.leftover(&self.part.beside))?;
+        self.cx.record_leftover(leftover(&self.part.beside))?;
         Ok(vec![self.part.beside.clone()])
     }
 
@@ -387,8 +385,7 @@ impl RestoreSession for PartRestore {
             _ => &self.part.beside,
         };
         if self.part.role != PartName::Home {
-            self.cx
-                .record_leftover(self.part.leftover(&self.part.beside))?;
+            self.cx.record_leftover(leftover(&self.part.beside))?;
         }
         if from != to {
             copy(from, to).io_context(|| "cannot copy".to_owned())?;
@@ -399,13 +396,11 @@ impl RestoreSession for PartRestore {
     async fn commit(&mut self) -> Result<()> {
         let _ = fs::remove_dir(&self.part.data);
         fs::rename(&self.part.beside, &self.part.data).io_context(|| "cannot move".to_owned())?;
-        self.cx
-            .forget_leftover(&self.part.leftover(&self.part.beside))
+        self.cx.forget_leftover(&leftover(&self.part.beside))
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {
         remove(&self.part.beside)?;
-        self.cx
-            .forget_leftover(&self.part.leftover(&self.part.beside))
+        self.cx.forget_leftover(&leftover(&self.part.beside))
     }
 }
