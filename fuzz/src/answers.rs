@@ -122,7 +122,7 @@ fn check<T: Debug>(result: Result<T, Error>) -> Option<T> {
             Some(answer)
         }
         Err(error) => {
-            let hint = error.hint().map(|hint| hint.to_string());
+            let hint = error.hint();
             let chain = diy_backup_core::error_chain(&error);
             check_line(&chain);
             check_silence(&format!("{chain} {error:?} {hint:?}"));

@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use diy_backup_core::checksums::ChecksumLine;
 use diy_backup_core::{ErrorKind, Journal, LastRun, Manifest};
@@ -32,7 +32,7 @@ pub fn manifest(data: &[u8]) {
 /// A journal and the record of the last run, as they lie in the state folder.
 pub fn journal(data: &[u8]) {
     let state = scratch();
-    write(Journal::path_in(state.path()), data);
+    write(&Journal::path_in(state.path()), data);
     match Journal::read(state.path()) {
         Ok(record) => {
             let record = record.unwrap_or_else(|| panic!("there is a journal, and it is not seen"));
@@ -45,7 +45,7 @@ pub fn journal(data: &[u8]) {
             check_message(&error);
         }
     }
-    write(state.path().join("last-run.json"), data);
+    write(&state.path().join("last-run.json"), data);
     if let Err(error) = LastRun::read(state.path()) {
         assert_eq!(error.kind(), ErrorKind::Damaged);
         check_message(&error);
@@ -77,6 +77,6 @@ pub fn checksums(data: &[u8]) {
     }
 }
 
-fn write(path: PathBuf, data: &[u8]) {
-    fs::write(&path, data).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+fn write(path: &Path, data: &[u8]) {
+    fs::write(path, data).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }

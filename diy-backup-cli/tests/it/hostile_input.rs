@@ -1,6 +1,11 @@
 //! Everything that is read from outside, fed with the seeds of the fuzzer and with what comes out when they are damaged.
 //!
 //! A short and repeatable run of what `fuzz/` does at length: the same functions, the same seeds.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed, and says with what"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
