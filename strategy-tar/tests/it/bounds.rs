@@ -18,7 +18,8 @@ async fn damage(tar: Crafted) -> Vec<String> {
 /// An extended header with an attribute of `bytes`.
 fn attribute(tar: Crafted, kind: u8, number: usize, bytes: usize) -> Crafted {
     let rest = format!(" SCHILY.xattr.user.{number}={}\n", "v".repeat(bytes));
-    let length = (rest.len()..).find(|length| length - length.to_string().len() == rest.len());
+    let length =
+        (rest.len()..rest.len() + 9).find(|length| length - length.to_string().len() == rest.len());
     let record = format!("{}{rest}", length.unwrap());
     tar.entry(kind, "x", "", record.as_bytes())
 }
