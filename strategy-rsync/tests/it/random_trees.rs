@@ -123,8 +123,10 @@ fn left_out_of_home(parts: &[&OsStr], is_folder: bool, ids: &BTreeSet<&str>) -> 
     let begins = |part: &OsStr, start: &str| part.as_bytes().starts_with(start.as_bytes());
     match text[..] {
         ["tmp" | ".lock"] | ["shared", ".lock"] => true,
-        ["caches" | "export" | "log" | "lost+found"] | ["shared", "export"] => is_folder,
-        ["search", "data"] | ["shared", "search", "data"] => is_folder,
+        ["caches" | "export" | "log" | "lost+found"]
+        | ["shared", "export"]
+        | ["search", "data"]
+        | ["shared", "search", "data"] => is_folder,
         ["plugins", _] => is_folder && begins(parts[1], "."),
         ["data", _] => begins(parts[1], "db."),
         ["shared", "data", _] => begins(parts[2], "db."),
