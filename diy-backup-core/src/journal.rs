@@ -1,5 +1,6 @@
 //! The journal: what a run must not forget, wherever it dies.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +52,7 @@ pub enum Step {
 }
 
 /// The content of a journal.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct JournalRecord {
@@ -78,6 +79,23 @@ pub struct JournalRecord {
     /// What a restore had built when it began to commit: all of it goes forward or all of it goes.
     #[serde(default)]
     pub committing: Vec<Leftover>,
+}
+
+/// The tokens stand in the file on purpose, and nowhere else.
+impl fmt::Debug for JournalRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JournalRecord")
+            .field("operation", &self.operation)
+            .field("backup_id", &self.backup_id)
+            .field("run", &self.run)
+            .field("process", &self.process)
+            .field("step", &self.step)
+            .field("has_unlock_token", &self.unlock_token.is_some())
+            .field("has_cancel_token", &self.cancel_token.is_some())
+            .field("leftovers", &self.leftovers)
+            .field("committing", &self.committing)
+            .finish_non_exhaustive()
+    }
 }
 
 impl JournalRecord {
@@ -265,6 +283,7 @@ mod tests {
         let read = Journal::read(state.path()).unwrap().unwrap();
         assert_eq!(read.unlock_token, Some("t".repeat(40)));
         assert!(read.may_be_locked());
+        assert!(!format!("{read:?}").contains("ttt"));
         assert_eq!(
             fs::metadata(Journal::path_in(state.path())).unwrap().mode() & 0o777,
             0o600
