@@ -7,11 +7,13 @@ use std::sync::{Mutex, PoisonError};
 
 use diy_backup_core::{CheckContext, Findings, InstanceKind, Purpose, Result};
 
-use crate::config::{RepositoryId, RsyncConfig};
+use crate::config::{RepositoryId, RsyncConfig, TrackChanges};
 use crate::folder::{Circumstances, Folder, Role};
 use crate::platform::{self, Facts};
 use crate::repositories;
 use crate::rsync::Rsync;
+use crate::track::{Tracker, Unavailable};
+use crate::tracked;
 use crate::walk::{Stop, Unreadable, Walk, blocking};
 
 const PURPOSE: &str = "the copy of the home directory";
@@ -93,6 +95,7 @@ fn check_folders(
         staging: &cx.staging,
     };
     let mut present = BTreeSet::new();
+    let mut folders = Vec::new();
     let mut measured = Measured::default();
     for (role, path) in circumstances.roles() {
         let folder = match circumstances.folder(role, path) {
@@ -115,7 +118,9 @@ fn check_folders(
         }
         present.extend(check_repositories(&folder, config, kind, findings));
         measured.add(&measure(&folder, stop, findings)?);
+        folders.push(folder);
     }
+    check_tracking(config.track_changes, &folders, &mut checked.findings);
     for id in config.exclude_repositories.difference(&present) {
         checked.findings.warning(
             "exclude-repositories",
@@ -135,6 +140,27 @@ fn check_folders(
     );
     checked.bytes_to_copy = measured.missing_bytes;
     Ok(())
+}
+
+/// Reports whether the lock window grows with the number of files, and why.
+fn check_tracking(wanted: TrackChanges, folders: &[Folder], findings: &mut Findings) {
+    const SUBJECT: &str = "track-changes";
+    if wanted == TrackChanges::Never {
+        let message = "is `never`: every file is looked at while the instance is locked";
+        return findings.info(SUBJECT, message);
+    }
+    match Tracker::start(folders) {
+        Ok(_) => {
+            findings.info(SUBJECT, "the kernel tells what has changed since the live pass");
+        }
+        Err(unavailable) if wanted == TrackChanges::Always => {
+            findings.failure(SUBJECT, &tracked::refusal(&unavailable));
+        }
+        Err(Unavailable { reason, fix }) => findings.info(
+            SUBJECT,
+            format!("not available, so every file is looked at while the instance is locked: {reason}. To change that: {fix}"),
+        ),
+    }
 }
 
 fn look_like_home(home: &Folder, kind: InstanceKind, findings: &mut Findings) {

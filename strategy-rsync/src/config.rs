@@ -51,7 +51,7 @@ pub enum TrackChanges {
     /// Where it is available.
     #[default]
     Auto,
-    /// A configuration that cannot have it is refused.
+    /// A backup that cannot have it is refused.
     Always,
     /// Nowhere.
     Never,
@@ -116,20 +116,10 @@ impl RsyncConfig {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](diy_backup_core::ErrorKind::Config) with file and line: an unknown or missing key, a
-    /// value of the wrong kind, one folder named twice, `track-changes = "always"`.
+    /// value of the wrong kind, one folder named twice.
     pub fn from_config(config: &StrategyConfig) -> Result<Self> {
         let section = &config.section;
         let this: Self = section.parse()?;
-        if this.track_changes == TrackChanges::Always {
-            return Err(section
-                .error_at_key(
-                    "track-changes",
-                    "is `always`, and this version cannot track changes",
-                )
-                .with_hint(
-                    "Write `track-changes = \"auto\"`: the capture then looks at every file, and changes are tracked as soon as a version can do it.",
-                ));
-        }
         if let Some((one, other)) = this.nested_folders() {
             let message = format!(
                 "names {} and {}, and one lies within the other",
@@ -199,16 +189,6 @@ mod tests {
         for bad in ["-1", "'../x'", "''", "'..'", "1.5"] {
             let text = format!("path = '/h'\nexclude-repositories = [{bad}]");
             assert!(parse(&text).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn tracking_that_is_demanded_is_refused_with_what_to_write() {
-        let error = parse("path = '/h'\ntrack-changes = 'always'").unwrap_err();
-        assert!(error.to_string().contains("track-changes"), "{error}");
-        assert!(error.hint().unwrap().contains("auto"));
-        for fine in ["auto", "never"] {
-            parse(&format!("path = '/h'\ntrack-changes = '{fine}'")).unwrap();
         }
     }
 

@@ -1,14 +1,17 @@
 //! One pass of rsync over a folder, and what makes it exact.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
-use diy_backup_core::{Control, Error, ErrorKind, Meter, Output, Result, Tool};
+use diy_backup_core::{Control, Error, ErrorKind, Meter, Output, Result, ResultExt, Tool};
 
 use crate::folder::Folder;
+use crate::platform;
 use crate::rsync::{self, Rsync};
 use crate::scan::{Census, Scan};
+use crate::survey::Plan;
 use crate::walk::{Stop, blocking};
 
 /// How often a live pass is tried. What changes under rsync's hands can make it fail once, not again and again.
@@ -42,6 +45,28 @@ impl Copier {
         proven_until: SystemTime,
         quiet: &Quiet,
     ) -> Result<Census> {
+        let mut attempt = 1;
+        loop {
+            match self.pass_once(folder, proven_until, quiet).await {
+                // What was listed a moment ago may be something else by now, such as a folder that has become a file.
+                Err(error)
+                    if error.kind() == ErrorKind::Tool
+                        && matches!(quiet, Quiet::No(_))
+                        && attempt < LIVE_ATTEMPTS =>
+                {
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn pass_once(
+        &self,
+        folder: &Folder,
+        proven_until: SystemTime,
+        quiet: &Quiet,
+    ) -> Result<Census> {
         let scan = Scan {
             folder: folder.clone(),
             proven_until,
@@ -60,10 +85,36 @@ impl Copier {
         if census.doubtful > 0 {
             census.remove_mislinked(&folder.copy)?;
             tracing::debug!(folder = %folder.role, files = census.doubtful, "comparing content");
-            self.compare(folder, &list, quiet).await?;
+            let checksum = std::iter::once("--checksum".into());
+            self.copy_listed(folder, &list, checksum, quiet).await?;
             let _ = std::fs::remove_file(&list);
         }
         Ok(census)
+    }
+
+    /// Does to the copy of `folder` what `plan` says, and nothing else.
+    ///
+    /// # Errors
+    /// Like [`pass`](Self::pass).
+    pub(crate) async fn follow(&self, folder: &Folder, plan: Plan, quiet: &Quiet) -> Result<()> {
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let list = list_path(folder);
+        let (stop, copy, path) = (Stop::new(&self.control), folder.copy.clone(), list.clone());
+        let _stop_with_us = stop.on_drop();
+        blocking(move || {
+            plan.clear(&copy, &stop)?;
+            platform::create_private_file(&path)
+                .and_then(|mut file| file.write_all(&plan.list_text()))
+                .io_context(|| format!("cannot write {}", path.display()))
+        })
+        .await?;
+        // rsync takes the folder itself for all entries in it, without what is in them: there the rules count, too.
+        let rules = folder.exclusions.arguments();
+        self.copy_listed(folder, &list, rules, quiet).await?;
+        let _ = std::fs::remove_file(&list);
+        Ok(())
     }
 
     /// Copies what looks different and deletes what is not there any more.
@@ -74,12 +125,19 @@ impl Copier {
         self.run(folder, tool, quiet).await
     }
 
-    /// Copies those of the listed files whose content is different.
-    async fn compare(&self, folder: &Folder, list: &Path, quiet: &Quiet) -> Result<()> {
+    /// Copies those of the listed files that are different, as `options` says.
+    async fn copy_listed(
+        &self,
+        folder: &Folder,
+        list: &Path,
+        options: impl Iterator<Item = OsString>,
+        quiet: &Quiet,
+    ) -> Result<()> {
         let mut from = OsString::from("--files-from=");
         from.push(list);
         let mut tool = rsync::exact_copy(self.rsync.extras(&folder.source, &folder.copy))
-            .args(["--checksum", "--from0", "--no-recursive"])
+            .args(["--from0", "--no-recursive"])
+            .args(options)
             .arg(from);
         if matches!(quiet, Quiet::No(_)) {
             tool = tool.arg("--ignore-missing-args");

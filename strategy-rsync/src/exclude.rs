@@ -130,6 +130,16 @@ impl Exclusions {
                 .any(|rule| rule.matches(relative, depth, is_folder))
     }
 
+    /// Whether the entry `relative` or something above it is left out.
+    pub(crate) fn cover_within(&self, relative: &Path, is_folder: bool) -> bool {
+        let whole = relative.components().count();
+        let above = relative.ancestors().take(whole);
+        (1..=whole)
+            .rev()
+            .zip(above)
+            .any(|(depth, path)| self.cover(path, depth, is_folder || depth < whole))
+    }
+
     /// The rules as arguments of rsync.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + '_ {
         self.rules.iter().map(|rule| {

@@ -2,8 +2,11 @@
 //!
 //! The strategy `rsync` copies the home directory and the data stores twice: once while people work, and once more
 //! while the instance is locked and drained, when only what has changed since is left to copy. A plain file system
-//! cannot be pinned, so the second pass is all inside the lock window; what makes it exact, and why size and
-//! modification time alone would not, stands in the module `scan`.
+//! cannot be pinned, so the second pass is all inside the lock window.
+//!
+//! On Linux the kernel tells what has changed (module `track`), so that the lock window does not grow with the number
+//! of files; a comparison after the unlock proves the copy (`verify`). Elsewhere the second pass looks at every file;
+//! what makes that exact, and why size and modification time alone would not, stands in the module `scan`.
 //!
 //! A restore builds everything beside its target and moves it into place at the end, see [`RsyncHome`].
 //!
@@ -20,6 +23,7 @@ mod config;
 mod copier;
 mod exclude;
 mod folder;
+mod links;
 mod owner;
 mod platform;
 mod proven;
@@ -30,6 +34,10 @@ mod rsync;
 mod scan;
 mod session;
 mod strategy;
+mod survey;
+mod track;
+mod tracked;
+mod verify;
 mod walk;
 
 use std::sync::Arc;

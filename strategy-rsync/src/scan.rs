@@ -39,6 +39,7 @@ use std::time::SystemTime;
 use diy_backup_core::{Error, Result, ResultExt};
 
 use crate::folder::Folder;
+use crate::links::Links;
 use crate::platform::{self, Facts};
 use crate::walk::{Entry, Stop, Walk};
 
@@ -65,6 +66,8 @@ pub(crate) struct Census {
     pub(crate) doubtful: u64,
     /// Copies that have to go first, as they are linked to others than their originals are. Relative paths.
     pub(crate) mislinked: Vec<PathBuf>,
+    /// The names of files that have several.
+    pub(crate) links: Links,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +76,7 @@ struct Found {
     doubtful: u64,
     mislinked: Vec<PathBuf>,
     linked: HashSet<(u64, u64)>,
+    links: Links,
 }
 
 /// Whether something above an entry may have been moved to where it is.
@@ -101,6 +105,9 @@ impl Scan {
             if kind.is_dir() || kind.is_file() || kind.is_symlink() {
                 entries.fetch_add(1, Ordering::Relaxed);
             }
+            if facts.links > 1 && !kind.is_dir() {
+                lock(&found).links.add(facts.id, entry.relative);
+            }
             if kind.is_dir() {
                 bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
                 return Ok(Some(self.handed_down(&facts, above)));
@@ -122,6 +129,7 @@ impl Scan {
             bytes: bytes.into_inner(),
             doubtful: found.doubtful,
             mislinked: found.mislinked,
+            links: found.links,
         })
     }
 

@@ -4,22 +4,26 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use diy_backup_core::{
-    Artifact, BackupContext, LockWindow, Phase, Released, Result, ResultExt, Session, Staging,
-    async_trait,
+    Artifact, BackupContext, Events, LockWindow, Phase, Released, Result, ResultExt, Session,
+    Staging, async_trait,
 };
 use futures_util::future::try_join_all;
 
-use crate::config::RepositoryId;
+use crate::config::{RepositoryId, TrackChanges};
 use crate::copier::{Copier, Quiet};
 use crate::folder::{Folder, Role};
 use crate::platform;
 use crate::proven::{Proven, set_back};
 use crate::scan::Census;
+use crate::tracked::{CopiedFolder, Setback, Tracking};
 use crate::walk::blocking;
 
 /// A live pass that took longer has left much to do: another one follows.
 const SHORT_PASS: Duration = Duration::from_mins(1);
 const MOST_LIVE_PASSES: u32 = 3;
+
+/// After so many passes that lost track of what changes, tracking is given up.
+const MOST_TRACKED_PASSES: u32 = 2;
 
 /// One backup of the home directory and the data stores.
 #[derive(Debug)]
@@ -28,15 +32,20 @@ pub(crate) struct RsyncSession {
     folders: Vec<CopiedFolder>,
     proven: Proven,
     excluded: Vec<RepositoryId>,
+    /// Where changes are tracked.
+    tracking: Option<Tracking>,
+    events: Events,
 }
 
+/// What a backup is to copy.
 #[derive(Debug)]
-struct CopiedFolder {
-    folder: Folder,
-    configured: PathBuf,
-    /// When the last pass over it began.
-    began: SystemTime,
-    census: Census,
+pub(crate) struct Task {
+    /// Each with its path in the configuration.
+    pub(crate) folders: Vec<(Folder, PathBuf)>,
+    pub(crate) excluded: Vec<RepositoryId>,
+    pub(crate) track_changes: TrackChanges,
+    /// What the live pass will copy, as far as is known.
+    pub(crate) expected_bytes: Option<u64>,
 }
 
 impl RsyncSession {
@@ -44,19 +53,16 @@ impl RsyncSession {
     ///
     /// # Errors
     /// When something cannot be copied that does not merely come and go.
-    pub(crate) async fn prepare(
-        copier: Copier,
-        folders: Vec<(Folder, PathBuf)>,
-        excluded: Vec<RepositoryId>,
-        expected_bytes: Option<u64>,
-        cx: &BackupContext,
-    ) -> Result<Self> {
+    pub(crate) async fn prepare(copier: Copier, task: Task, cx: &BackupContext) -> Result<Self> {
         let meter = cx.events().meter(Phase::Prepare);
-        meter.set_total_bytes(expected_bytes.unwrap_or(0));
+        meter.set_total_bytes(task.expected_bytes.unwrap_or(0));
         let quiet = Quiet::No(meter);
         let mut proven = Proven::read(cx.staging());
+        let originals: Vec<Folder> = task.folders.iter().map(|(one, _)| one.clone()).collect();
+        // What changes during the live passes has to be known, too.
+        let tracking = Tracking::begin(task.track_changes, &originals, cx.events())?;
         let mut copied = Vec::new();
-        for (folder, configured) in folders {
+        for (folder, configured) in task.folders {
             make_place(&folder).await?;
             let (began, census) = live_passes(&copier, &folder, &mut proven, &quiet).await?;
             copied.push(CopiedFolder {
@@ -66,12 +72,60 @@ impl RsyncSession {
                 census,
             });
         }
-        Ok(Self {
+        let mut this = Self {
             copier,
             folders: copied,
             proven,
-            excluded,
-        })
+            excluded: task.excluded,
+            tracking: None,
+            events: cx.events().clone(),
+        };
+        if let Some(tracking) = tracking {
+            this.catch_up(tracking, &quiet).await?;
+        }
+        Ok(this)
+    }
+
+    /// Copies what has changed during the live passes. Where that is not known any more, everything is looked at once
+    /// more, which takes less time than before and so lets less change.
+    async fn catch_up(&mut self, tracking: Tracking, quiet: &Quiet) -> Result<()> {
+        let mut passes = 1;
+        loop {
+            let caught_up = tracking
+                .catch_up(&self.copier, &mut self.folders, quiet)
+                .await;
+            match caught_up {
+                Ok(()) => {
+                    self.tracking = Some(tracking);
+                    return Ok(());
+                }
+                Err(Setback::Failed(error)) => {
+                    keep(self.copies(), &self.proven).await;
+                    return Err(error);
+                }
+                Err(Setback::LookAtAll(reason)) if passes == MOST_TRACKED_PASSES => {
+                    self.give_up_tracking(&reason);
+                    return Ok(());
+                }
+                Err(Setback::LookAtAll(reason)) => {
+                    tracing::debug!(reason, "another pass over everything");
+                }
+            }
+            passes += 1;
+            tracking.start_again();
+            for copied in &mut self.folders {
+                let (proven, folder) = (&mut self.proven, &copied.folder);
+                let passed = live_passes(&self.copier, folder, proven, quiet).await?;
+                (copied.began, copied.census) = passed;
+            }
+        }
+    }
+
+    fn give_up_tracking(&mut self, reason: &str) {
+        self.tracking = None;
+        self.events.message(format!(
+            "Not all changes are known, so every file is looked at while the instance is locked: {reason}"
+        ));
     }
 
     fn describe(&self) -> Artifact {
@@ -103,23 +157,22 @@ impl RsyncSession {
 #[async_trait]
 impl Session for RsyncSession {
     /// Copies what has changed since the live pass. There is nothing to pin with: this is all of the work, done for
-    /// all folders at once.
+    /// all folders at once. Where changes are tracked, it does not grow with the number of files.
     async fn capture(&mut self, _: &LockWindow) -> Result<()> {
-        let copier = &self.copier;
-        let passes = self.folders.iter_mut().map(|copied| async move {
-            let began = SystemTime::now();
-            let proven_until = set_back(copied.began);
-            copied.census = copier
-                .pass(&copied.folder, proven_until, &Quiet::Yes)
-                .await?;
-            copied.began = began;
-            Ok(())
-        });
-        // One folder that fails ends the others: nothing of this copy is of use any more, and people wait.
-        try_join_all(passes).await.map(|_: Vec<()>| ())
+        if let Some(tracking) = &mut self.tracking {
+            match tracking.capture(&self.copier, &mut self.folders).await {
+                Ok(()) => return Ok(()),
+                Err(Setback::Failed(error)) => return Err(error),
+                Err(Setback::LookAtAll(reason)) => self.give_up_tracking(&reason),
+            }
+        }
+        self.capture_by_looking_at_all().await
     }
 
     async fn complete(&mut self, _: &Released) -> Result<Artifact> {
+        if let Some(tracking) = self.tracking.take() {
+            tracking.verify(&self.copier, &mut self.folders).await?;
+        }
         sync_all(self.copies()).await?;
         for copied in &self.folders {
             self.proven.set(&copied.folder, copied.began);
@@ -136,6 +189,21 @@ impl Session for RsyncSession {
 }
 
 impl RsyncSession {
+    async fn capture_by_looking_at_all(&mut self) -> Result<()> {
+        let copier = &self.copier;
+        let passes = self.folders.iter_mut().map(|copied| async move {
+            let began = SystemTime::now();
+            let proven_until = set_back(copied.began);
+            copied.census = copier
+                .pass(&copied.folder, proven_until, &Quiet::Yes)
+                .await?;
+            copied.began = began;
+            Ok(())
+        });
+        // One folder that fails ends the others: nothing of this copy is of use any more, and people wait.
+        try_join_all(passes).await.map(|_: Vec<()>| ())
+    }
+
     fn copies(&self) -> Vec<PathBuf> {
         let copies = self.folders.iter().map(|copied| &copied.folder.copy);
         copies.cloned().collect()

@@ -14,7 +14,7 @@ use crate::copier::Copier;
 use crate::folder::Circumstances;
 use crate::restore::RsyncRestore;
 use crate::rsync::Rsync;
-use crate::session::{self, RsyncSession};
+use crate::session::{self, RsyncSession, Task};
 use crate::walk::blocking;
 
 /// The name that a configuration chooses the strategy by.
@@ -101,10 +101,13 @@ impl HomeStrategy for RsyncHome {
         })
         .await?;
         let configured = self.config.folders().map(Path::to_owned);
-        let folders = folders.into_iter().zip(configured).collect();
-        let excluded = self.config.exclude_repositories.iter().cloned().collect();
-        let session = RsyncSession::prepare(copier, folders, excluded, expected_bytes, cx).await?;
-        Ok(Box::new(session))
+        let task = Task {
+            folders: folders.into_iter().zip(configured).collect(),
+            excluded: self.config.exclude_repositories.iter().cloned().collect(),
+            track_changes: self.config.track_changes,
+            expected_bytes,
+        };
+        Ok(Box::new(RsyncSession::prepare(copier, task, cx).await?))
     }
 
     fn restore(&self) -> Option<&dyn Restore> {

@@ -186,6 +186,28 @@ pub(crate) fn copy_attributes(from: &Metadata, to: &Path) -> io::Result<()> {
     File::open(to)?.set_times(times)
 }
 
+/// Sets the modification time of `path` itself, in seconds and nanoseconds.
+pub(crate) fn set_modified(path: &Path, (seconds, nanoseconds): (i64, i64)) -> io::Result<()> {
+    use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
+    let keep = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
+    let times = Timestamps {
+        last_access: keep,
+        last_modification: Timespec {
+            tv_sec: seconds,
+            tv_nsec: nanoseconds,
+        },
+    };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)
+}
+
+/// User and group.
+pub(crate) fn owner_of(metadata: &Metadata) -> (u32, u32) {
+    (metadata.uid(), metadata.gid())
+}
+
 /// Looks an owner up in the system's databases; `None` when there is no such user or group.
 pub(crate) fn find_owner(name: &OwnerName) -> Option<Owner> {
     let number = |text: &str| text.parse::<u32>().ok();

@@ -14,8 +14,12 @@ mod crash;
 #[cfg(test)]
 mod exclusions;
 #[cfg(test)]
+mod random_changes;
+#[cfg(test)]
 mod random_trees;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tracking;

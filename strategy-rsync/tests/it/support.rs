@@ -89,6 +89,18 @@ impl Bench {
     ) -> Result<Artifact> {
         let mut session = strategy.prepare(cx).await?;
         between();
+        let window = self.lock(cx).await;
+        if let Err(error) = session.capture(&window).await {
+            window.abandon(cx.control()).await?;
+            session.abort().await?;
+            return Err(error);
+        }
+        let released = window.release(cx.control()).await.unwrap();
+        session.complete(&released).await
+    }
+
+    /// Locks and drains the instance.
+    pub(crate) async fn lock(&self, cx: &BackupContext) -> LockWindow {
         let password = self.simulator.password().to_owned().into();
         let client = Client::builder(&self.simulator.base_url())
             .credentials(Credentials::basic(self.simulator.username(), password))
@@ -98,14 +110,7 @@ impl Bench {
             drain: Duration::from_mins(1),
             locked: Duration::from_mins(1),
         };
-        let window = LockWindow::lock(&client, cx, limits).await?;
-        if let Err(error) = session.capture(&window).await {
-            window.abandon(cx.control()).await?;
-            session.abort().await?;
-            return Err(error);
-        }
-        let released = window.release(cx.control()).await.unwrap();
-        session.complete(&released).await
+        LockWindow::lock(&client, cx, limits).await.unwrap()
     }
 
     /// Fails unless the staged home is the home without what belongs into no backup.

@@ -1,0 +1,35 @@
+//! Systems whose kernel does not tell what changes in a whole file system.
+
+use std::path::Path;
+
+use super::{Dirty, Lost, Unavailable};
+use crate::folder::Folder;
+
+/// Never there: it cannot be started.
+#[derive(Debug)]
+pub(crate) enum Tracker {}
+
+impl Tracker {
+    pub(crate) fn start(_: &[Folder]) -> Result<Self, Unavailable> {
+        Err(Unavailable::new(
+            "only the Linux kernel tells what changes in a file system",
+            "Write `track-changes = \"auto\"` or `\"never\"` in the section [home].",
+        ))
+    }
+
+    pub(crate) fn take(&self) -> Result<Vec<Dirty>, Lost> {
+        match *self {}
+    }
+
+    pub(crate) fn give_back(&self, _: usize, _: Dirty) {
+        match *self {}
+    }
+
+    pub(crate) fn start_again(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn has_changed(&self, _: usize, _: &Path) -> Result<bool, Lost> {
+        match *self {}
+    }
+}

@@ -1,0 +1,287 @@
+//! Keeping a copy up to date with what a tracker tells: while people work, and at the end in the lock window.
+//!
+//! Tracking makes a backup quicker and must not make it fail: whatever it cannot do is left to a pass over everything.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use diy_backup_core::{Error, ErrorKind, Events, Result};
+use futures_util::future::try_join_all;
+
+use crate::config::TrackChanges;
+use crate::copier::{Copier, Quiet};
+use crate::folder::Folder;
+use crate::links::Links;
+use crate::scan::Census;
+use crate::survey::{Plan, Survey};
+use crate::track::{Change, Dirty, Lost, Tracker, Unavailable};
+use crate::verify::Verification;
+use crate::walk::{Stop, blocking};
+
+/// So few changed paths are left to the lock window.
+const FEW: usize = 100;
+const MOST_LIVE_ROUNDS: u32 = 8;
+
+/// The instance is drained: more rounds than one are for what else works in the folders.
+const MOST_CAPTURE_ROUNDS: u32 = 3;
+
+/// How far a change time may be behind the clock: the kernel stamps by its tick.
+const TICK: Duration = Duration::from_millis(20);
+
+/// A folder and how far its copy is.
+#[derive(Debug)]
+pub(crate) struct CopiedFolder {
+    pub(crate) folder: Folder,
+    pub(crate) configured: PathBuf,
+    /// When the last pass over everything began.
+    pub(crate) began: SystemTime,
+    pub(crate) census: Census,
+}
+
+/// A tracker, and what was captured with its help.
+#[derive(Debug)]
+pub(crate) struct Tracking {
+    tracker: Arc<Tracker>,
+    opened: Option<Opened>,
+}
+
+/// The instant that a capture began at.
+#[derive(Debug, Clone, Copy)]
+struct Opened {
+    at: SystemTime,
+    clock: Instant,
+}
+
+/// Why changed paths alone do not make the copy.
+#[derive(Debug)]
+pub(crate) enum Setback {
+    /// Everything has to be looked at, for this reason.
+    LookAtAll(String),
+    /// Nothing helps.
+    Failed(Error),
+}
+
+impl Tracking {
+    /// Begins to track the changes in `folders`, if that is wanted and possible.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Check`] when it is demanded and not possible.
+    pub(crate) fn begin(
+        wanted: TrackChanges,
+        folders: &[Folder],
+        events: &Events,
+    ) -> Result<Option<Self>> {
+        if wanted == TrackChanges::Never {
+            return Ok(None);
+        }
+        match Tracker::start(folders) {
+            Ok(tracker) => Ok(Some(Self {
+                tracker: Arc::new(tracker),
+                opened: None,
+            })),
+            Err(unavailable) if wanted == TrackChanges::Always => Err(refusal(&unavailable)),
+            Err(Unavailable { reason, .. }) => {
+                events.message(format!(
+                    "Changes are not tracked, so every file is looked at while the instance is locked: {reason}"
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Forgets what has changed: a pass over everything follows.
+    pub(crate) fn start_again(&self) {
+        self.tracker.start_again();
+    }
+
+    /// Copies what changes, over and over until little is left.
+    pub(crate) async fn catch_up(
+        &self,
+        copier: &Copier,
+        folders: &mut [CopiedFolder],
+        quiet: &Quiet,
+    ) -> Result<(), Setback> {
+        for round in 0..MOST_LIVE_ROUNDS {
+            let changes = self.tracker.take()?;
+            let count: usize = changes.iter().map(Dirty::len).sum();
+            tracing::debug!(round, paths = count, "catching up");
+            if count == 0 {
+                break;
+            }
+            if round > 0 && count <= FEW {
+                for (number, dirty) in changes.into_iter().enumerate() {
+                    self.tracker.give_back(number, dirty);
+                }
+                break;
+            }
+            for ((number, dirty), copied) in changes.into_iter().enumerate().zip(&mut *folders) {
+                let mut plan = survey(copier, copied, dirty).await?;
+                let unsettled = std::mem::take(&mut plan.unsettled);
+                let followed = copier.follow(&copied.folder, plan, quiet).await;
+                followed.map_err(|error| setback(copier, error))?;
+                if !unsettled.is_empty() {
+                    self.settle(number, unsettled, copier, copied).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out about the other names of files, which are copied again in the next round.
+    async fn settle(
+        &self,
+        number: usize,
+        unsettled: Vec<PathBuf>,
+        copier: &Copier,
+        copied: &mut CopiedFolder,
+    ) -> Result<(), Setback> {
+        // Most of them have a second name for a moment only: git makes its files so.
+        let is_linked = |path: &PathBuf| {
+            let found = copied.folder.source.join(path).symlink_metadata();
+            found.is_ok_and(|found| crate::platform::Facts::of(&found).links > 1)
+        };
+        if unsettled.iter().any(is_linked) {
+            let (folder, stop) = (copied.folder.clone(), Stop::new(&copier.control));
+            let _stop_with_us = stop.on_drop();
+            copied.census.links = blocking(move || Links::of(&folder, &stop))
+                .await
+                .map_err(|error| setback(copier, error))?;
+        }
+        let mut again = Dirty::default();
+        for path in unsettled {
+            again
+                .mark(path, Change::Content)
+                .map_err(|_| Setback::LookAtAll("too many files have several names".to_owned()))?;
+        }
+        self.tracker.give_back(number, again);
+        Ok(())
+    }
+
+    /// Copies what has changed, while the instance is drained.
+    pub(crate) async fn capture(
+        &mut self,
+        copier: &Copier,
+        folders: &mut [CopiedFolder],
+    ) -> Result<(), Setback> {
+        let opened = Opened {
+            at: SystemTime::now(),
+            clock: Instant::now(),
+        };
+        for round in 0..MOST_CAPTURE_ROUNDS {
+            let changes = self.tracker.take()?;
+            let count: usize = changes.iter().map(Dirty::len).sum();
+            tracing::debug!(round, paths = count, "copying what has changed");
+            if count == 0 {
+                break;
+            }
+            let copies = folders.iter_mut().zip(changes);
+            try_join_all(copies.map(|(copied, dirty)| capture_folder(copier, copied, dirty)))
+                .await?;
+        }
+        self.opened = Some(opened);
+        Ok(())
+    }
+
+    /// Proves that the copies are what the folders were when the window opened, where they were captured so.
+    ///
+    /// # Errors
+    /// Where they are not, with the paths.
+    pub(crate) async fn verify(&self, copier: &Copier, folders: &mut [CopiedFolder]) -> Result<()> {
+        let Some(opened) = self.opened else {
+            return Ok(());
+        };
+        for (number, copied) in folders.iter_mut().enumerate() {
+            let stop = Stop::new(&copier.control);
+            let _stop_with_us = stop.on_drop();
+            let (tracker, folder) = (Arc::clone(&self.tracker), copied.folder.clone());
+            let (opened_at, doubtful_since) =
+                (opened.change_time(), crate::proven::set_back(copied.began));
+            let verified = blocking(move || {
+                Verification {
+                    folder: &folder,
+                    number,
+                    tracker: &tracker,
+                    opened: opened_at,
+                    doubtful_since,
+                    stop: &stop,
+                }
+                .run()
+            })
+            .await?;
+            copied.census.entries = verified.entries;
+            copied.census.bytes = verified.bytes;
+            copied.began = opened.at;
+        }
+        Ok(())
+    }
+}
+
+impl Opened {
+    /// What changed before it has a change time before this one.
+    fn change_time(self) -> SystemTime {
+        let expected = self.at + self.clock.elapsed();
+        // A clock that was set back stamps changes after the window with times before it.
+        let set_back = expected
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        self.at
+            .checked_sub(set_back + TICK)
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+impl From<Lost> for Setback {
+    fn from(lost: Lost) -> Self {
+        Self::LookAtAll(lost.to_string())
+    }
+}
+
+/// The error of a run that demands what cannot be had.
+pub(crate) fn refusal(unavailable: &Unavailable) -> Error {
+    let message = format!("changes cannot be tracked: {}", unavailable.reason);
+    Error::new(ErrorKind::Check, message).with_hint(unavailable.fix.clone())
+}
+
+async fn capture_folder(
+    copier: &Copier,
+    copied: &mut CopiedFolder,
+    dirty: Dirty,
+) -> Result<(), Setback> {
+    if dirty.is_empty() {
+        return Ok(());
+    }
+    let plan = survey(copier, copied, dirty).await?;
+    if let Some(path) = plan.unsettled.first() {
+        let reason = format!("the other names of {} are not known", path.display());
+        return Err(Setback::LookAtAll(reason));
+    }
+    match copier.follow(&copied.folder, plan, &Quiet::Yes).await {
+        // What vanishes or cannot be read while the instance is drained does so in every pass.
+        Err(error) if error.kind() == ErrorKind::Tool => Err(Setback::Failed(error)),
+        other => other.map_err(|error| setback(copier, error)),
+    }
+}
+
+async fn survey(copier: &Copier, copied: &mut CopiedFolder, dirty: Dirty) -> Result<Plan, Setback> {
+    let stop = Stop::new(&copier.control);
+    let _stop_with_us = stop.on_drop();
+    let folder = copied.folder.clone();
+    let mut links = std::mem::take(&mut copied.census.links);
+    let (plan, links) = blocking(move || {
+        let plan = Survey::new(&folder, &mut links, &stop).run(dirty)?;
+        Ok((plan, links))
+    })
+    .await
+    .map_err(|error| setback(copier, error))?;
+    copied.census.links = links;
+    Ok(plan)
+}
+
+/// A pass over everything copes with more than changed paths do; nothing copes with a full disk, or a run that ends.
+fn setback(copier: &Copier, error: Error) -> Setback {
+    if copier.control.is_cancelled() || error.kind() == ErrorKind::Space {
+        return Setback::Failed(error);
+    }
+    Setback::LookAtAll(error.to_string())
+}
