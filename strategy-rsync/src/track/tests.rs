@@ -302,3 +302,19 @@ fn folders_that_cannot_be_watched_are_refused_with_the_reason() {
         unavailable.reason
     );
 }
+
+#[test]
+fn a_tracker_ends_while_a_child_process_goes_on() {
+    let Some(bench) = Bench::new(|_| {}) else {
+        return;
+    };
+    let mut child = std::process::Command::new("sleep")
+        .arg("30")
+        .spawn()
+        .unwrap();
+    drop(bench.tracker);
+    let is_alive = child.try_wait().unwrap().is_none();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_alive, "the tracker waited for the child");
+}

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::pipe::PipeFlags;
 
 use super::dirty::Full;
 use super::event::{self, Event};
@@ -62,8 +63,9 @@ impl Tracker {
         let mounts = mounts::all().map_err(|error| no_proc(&error))?;
         ensure_local_copies(folders, &mounts)?;
         let queues = open_queues(&watched, &mounts)?;
-        let (read_end, wake) =
-            rustix::pipe::pipe().map_err(|error| cannot_listen(&error.into()))?;
+        // Not handed down: a child that held the writing end would keep the listener from ending.
+        let (read_end, wake) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|error| cannot_listen(&error.into()))?;
         let shared = Arc::new(Shared {
             mounts: mounts_within(&watched, &mounts),
             state: Mutex::new(State {
