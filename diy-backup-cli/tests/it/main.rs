@@ -1,6 +1,5 @@
 //! The command, run as users run it: a simulated Bitbucket with people who push, a real PostgreSQL, real tools.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::print_stderr, reason = "what a failed mutation was is told to whoever runs the tests")]
 
 mod failures;
 mod hostile_input;
