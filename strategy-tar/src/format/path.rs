@@ -182,7 +182,11 @@ mod tests {
 
     #[test]
     fn a_path_is_shown_in_one_line() {
-        for (raw, shown) in [("./", "."), ("a\n\u{1b}[2J", "a\\n\\u{1b}[2J"), ("ä b", "ä b")] {
+        for (raw, shown) in [
+            ("./", "."),
+            ("a\n\u{1b}[2J", "a\\n\\u{1b}[2J"),
+            ("ä b", "ä b"),
+        ] {
             let path = ArchivePath::parse(raw.as_bytes()).unwrap();
             assert_eq!(path.to_string(), shown);
         }
