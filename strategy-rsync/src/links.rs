@@ -59,6 +59,15 @@ impl Links {
         }
     }
 
+    /// The names that `file` had when it was seen last.
+    pub(crate) fn names(&self, file: FileId) -> impl Iterator<Item = &Path> {
+        self.names
+            .get(&file)
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+    }
+
     /// The names of `file` in `folder` that it still has, if these are all `number` it has anywhere.
     pub(crate) fn all_names(
         &self,

@@ -11,12 +11,12 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use diy_backup_core::{Error, Result, ResultExt};
+use diy_backup_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::folder::Folder;
 use crate::links::{FileId, Links};
 use crate::platform::Facts;
-use crate::track::{Change, Dirty};
+use crate::track::{Change, Dirty, Full};
 use crate::walk::{Stop, is_gone};
 
 /// What has to be done to a copy, in this order. All paths are relative.
@@ -71,7 +71,13 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// When something cannot be looked at.
-    pub(crate) fn run(mut self, dirty: Dirty) -> Result<Plan> {
+    pub(crate) fn run(mut self, mut dirty: Dirty) -> Result<Plan> {
+        let files: Vec<FileId> = dirty.files().collect();
+        for name in files.into_iter().flat_map(|file| self.links.names(file)) {
+            dirty
+                .mark(name.to_owned(), Change::Content)
+                .map_err(|Full| Error::new(ErrorKind::Internal, "too much has changed"))?;
+        }
         for (path, change) in dirty.into_sorted() {
             self.stop.ensure_going_on()?;
             let (path, change) = self.within_reach(path, change)?;
@@ -301,6 +307,40 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exclude::Exclusions;
+    use crate::folder::Role;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_changed_under_an_unknown_name_is_copied_under_those_that_are_known() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Folder {
+            role: Role::Home,
+            source: root.path().join("source"),
+            copy: root.path().join("copy"),
+            exclusions: Exclusions::default(),
+        };
+        for side in [&folder.source, &folder.copy] {
+            fs::create_dir_all(side.join("a")).unwrap();
+            fs::write(side.join("a/one"), "x").unwrap();
+            fs::hard_link(side.join("a/one"), side.join("two")).unwrap();
+            fs::write(side.join("other"), "x").unwrap();
+        }
+        let stop = Stop::new(&diy_backup_core::Control::new());
+        let mut links = Links::of(&folder, &stop).unwrap();
+        let id = Facts::of(&fs::metadata(folder.source.join("two")).unwrap()).id;
+        let mut dirty = Dirty::default();
+        dirty.mark_file(id).unwrap();
+        dirty.mark_file((id.0, u64::MAX)).unwrap();
+        let plan = Survey::new(&folder, &mut links, &stop).run(dirty).unwrap();
+        let names = ["a/one", "two"].map(PathBuf::from);
+        assert_eq!(plan.remove, names.clone().into());
+        assert_eq!(
+            plan.list,
+            BTreeSet::from(["", "a", "a/one", "two"].map(PathBuf::from))
+        );
+        assert_eq!(plan.unsettled, Vec::<PathBuf>::new());
+    }
 
     #[test]
     fn names_are_listed_so_that_they_mean_themselves_alone() {

@@ -28,7 +28,7 @@ mod tracker;
 #[cfg(target_os = "linux")]
 mod watch;
 
-pub(crate) use dirty::{Change, Dirty};
+pub(crate) use dirty::{Change, Dirty, Full};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use other::Tracker;
 #[cfg(target_os = "linux")]

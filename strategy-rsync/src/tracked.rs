@@ -106,7 +106,7 @@ impl Tracking {
             let changes = self.tracker.take()?;
             let count: usize = changes.iter().map(Dirty::len).sum();
             tracing::debug!(round, paths = count, "catching up");
-            if count == 0 {
+            if changes.iter().all(Dirty::is_empty) {
                 break;
             }
             if round > 0 && count <= FEW {
@@ -172,7 +172,7 @@ impl Tracking {
             let changes = self.tracker.take()?;
             let count: usize = changes.iter().map(Dirty::len).sum();
             tracing::debug!(round, paths = count, "copying what has changed");
-            if count == 0 {
+            if changes.iter().all(Dirty::is_empty) {
                 break;
             }
             let copies = folders.iter_mut().zip(changes);

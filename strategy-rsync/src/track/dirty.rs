@@ -1,7 +1,9 @@
 //! A set of paths that have changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+
+use crate::links::FileId;
 
 /// How many paths a set holds. Where more have changed, looking at everything is as quick.
 const MOST_PATHS: usize = 100_000;
@@ -23,6 +25,8 @@ pub(crate) enum Change {
 pub(crate) struct Dirty {
     paths: HashMap<PathBuf, Change>,
     bytes: usize,
+    /// Files with several names that have changed under one that is not known.
+    files: HashSet<FileId>,
 }
 
 /// A set holds as many paths as it can.
@@ -47,15 +51,33 @@ impl Dirty {
         Ok(())
     }
 
+    /// Adds a file with several names of which none is known.
+    ///
+    /// # Errors
+    /// Like [`mark`](Self::mark).
+    pub(crate) fn mark_file(&mut self, file: FileId) -> Result<(), Full> {
+        if self.files.len() >= MOST_PATHS {
+            return Err(Full);
+        }
+        self.files.insert(file);
+        Ok(())
+    }
+
+    /// The files with several names of which none is known. They may lie elsewhere.
+    pub(crate) fn files(&self) -> impl Iterator<Item = FileId> + '_ {
+        self.files.iter().copied()
+    }
+
     /// Adds all changes of `other`.
     ///
     /// # Errors
     /// Like [`mark`](Self::mark).
     pub(crate) fn merge(&mut self, other: Self) -> Result<(), Full> {
-        other
-            .paths
+        let (paths, files) = (other.paths, other.files);
+        paths
             .into_iter()
-            .try_for_each(|(path, change)| self.mark(path, change))
+            .try_for_each(|(path, change)| self.mark(path, change))?;
+        files.into_iter().try_for_each(|file| self.mark_file(file))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -63,7 +85,7 @@ impl Dirty {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+        self.paths.is_empty() && self.files.is_empty()
     }
 
     /// Whether `path` has changed, or something above it as a whole.

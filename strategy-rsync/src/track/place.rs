@@ -12,6 +12,7 @@ use super::sys::{self, Handle};
 use super::{Lost, Unavailable};
 use crate::exclude::Exclusions;
 use crate::folder::Folder;
+use crate::links::FileId;
 
 /// What a fix says at its end.
 pub(super) const WITHOUT: &str =
@@ -47,6 +48,8 @@ pub(super) enum Place {
     Outside,
     /// Nowhere any more.
     Gone,
+    /// The kernel remembers no name of this file, which is there.
+    Unnamed(FileId),
 }
 
 /// Looks up the places of folders by their handles, and remembers them.
@@ -168,7 +171,8 @@ fn look_up(watched: &[Watched], mount: &File, handle: &Handle, sort: Sort) -> Re
         // The path is right if it leads to the file. It may have moved since, or have been deleted while it is open.
         match path.symlink_metadata() {
             Ok(found) if id(&found) == id(&opened) => return Ok(place),
-            _ if sort == Sort::Folder && path.as_os_str().as_bytes().ends_with(DELETED) => {
+            _ if sort == Sort::File => return Ok(Place::Unnamed(id(&opened))),
+            _ if path.as_os_str().as_bytes().ends_with(DELETED) => {
                 return Ok(Place::Gone);
             }
             _ => {}
@@ -199,7 +203,7 @@ fn place_of(watched: &[Watched], path: &Path, sort: Sort) -> Place {
     Place::Outside
 }
 
-fn id(metadata: &Metadata) -> (u64, u64) {
+fn id(metadata: &Metadata) -> FileId {
     (metadata.dev(), metadata.ino())
 }
 

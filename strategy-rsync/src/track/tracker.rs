@@ -255,7 +255,9 @@ impl State {
             }
             Place::Above(above) if has_moved => self.ensure_not_above(&above.join(name)),
             // What is in a folder that is gone is told by the folder above it.
-            Place::LeftOut | Place::Above(_) | Place::Outside | Place::Gone => Ok(()),
+            Place::LeftOut | Place::Above(_) | Place::Outside | Place::Gone | Place::Unnamed(_) => {
+                Ok(())
+            }
         }
     }
 
@@ -264,6 +266,12 @@ impl State {
         match find_file(self.places.watched(), &queue.mount, file)? {
             Place::Inside(folder, path) => self.dirty[folder]
                 .mark(path, Change::Content)
+                .map_err(|Full| too_many()),
+            // Where it lies is not known: whoever knows its names from before will find them.
+            Place::Unnamed(file) => self
+                .dirty
+                .iter_mut()
+                .try_for_each(|dirty| dirty.mark_file(file))
                 .map_err(|Full| too_many()),
             _ => Ok(()),
         }
