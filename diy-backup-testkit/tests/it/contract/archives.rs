@@ -74,10 +74,6 @@ impl ArchiveHarness for FolderEnvironment {
             .filter(|name| name.ends_with(".partial"))
             .collect()
     }
-
-    fn patience(&self) -> Duration {
-        Duration::from_millis(500)
-    }
 }
 
 fn names(folder: &Path) -> Vec<String> {

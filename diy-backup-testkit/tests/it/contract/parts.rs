@@ -126,7 +126,7 @@ impl Harness for Environment {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_millis(500)
+        Duration::from_secs(5)
     }
 }
 
