@@ -39,6 +39,9 @@ pub fn default_registry() -> Result<Registry> {
     let mut registry = Registry::with_builtins();
     strategy_rsync::register(&mut registry)?;
     strategy_postgres::register(&mut registry)?;
+    strategy_mysql::register(&mut registry)?;
+    strategy_mssql::register(&mut registry)?;
+    strategy_elasticsearch::register(&mut registry)?;
     strategy_tar::register(&mut registry)?;
     Ok(registry)
 }
