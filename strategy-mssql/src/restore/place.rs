@@ -1,0 +1,196 @@
+//! The database beside the target that a restore fills and renames, and how a later run finds it.
+
+use std::time::Duration;
+
+use diy_backup_core::{Error, ErrorKind, Leftover, Result};
+use serde::{Deserialize, Serialize};
+
+use super::not_empty;
+use crate::facts::{exists, user_objects};
+use crate::failure::{Failure, IN_USE};
+use crate::sql;
+use crate::sqlcmd::Server;
+use crate::strategy::NAME;
+
+const KIND: &str = "restore-database";
+const TEMPORARY: &str = "_restore_";
+const REPLACED: &str = "_replaced_";
+
+/// How often, and after what pause, a database is dropped again that the server still works on for a client that is gone.
+const DROP_ATTEMPTS: u32 = 60;
+const DROP_PAUSE: Duration = Duration::from_millis(500);
+
+/// A database beside its target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Beside {
+    /// Where it grows.
+    pub(super) temporary: String,
+    /// What it becomes.
+    pub(super) target: String,
+    /// What the empty database that has the target's name now is called, from the commit until it is dropped.
+    replaced: Option<String>,
+}
+
+impl Beside {
+    /// Names that nobody has, for a target that is there and empty, or is not there.
+    pub(super) fn new(target: &str, target_exists: bool) -> Self {
+        let number = fastrand::u32(..);
+        let suffixed = |mark: &str| sql::with_suffix(target, &format!("{mark}{number:08x}"));
+        Self {
+            temporary: suffixed(TEMPORARY),
+            target: target.to_owned(),
+            replaced: target_exists.then(|| suffixed(REPLACED)),
+        }
+    }
+
+    /// What is recorded before anything is made there.
+    pub(super) fn leftover(&self) -> Result<Leftover> {
+        let id = serde_json::to_string(self).map_err(|error| {
+            Error::new(ErrorKind::Internal, "cannot write a leftover as JSON").with_source(error)
+        })?;
+        Ok(Leftover::new(NAME, KIND, id))
+    }
+
+    /// Reads what was recorded. Names that this strategy would not have made are refused: they may be dropped.
+    pub(super) fn of(leftover: &Leftover) -> Result<Self> {
+        let unknown = || {
+            let message = format!("{:?} is no leftover of a restore with {NAME}", leftover.id);
+            Error::new(ErrorKind::Damaged, message)
+        };
+        if leftover.kind != KIND {
+            return Err(unknown());
+        }
+        let beside: Self =
+            serde_json::from_str(&leftover.id).map_err(|error| unknown().with_source(error))?;
+        let replaced = beside.replaced.as_deref();
+        if is_ours(&beside.temporary, TEMPORARY)
+            && replaced.is_none_or(|name| is_ours(name, REPLACED))
+        {
+            Ok(beside)
+        } else {
+            Err(unknown())
+        }
+    }
+
+    pub(super) async fn is_committed(&self, server: &Server) -> Result<bool> {
+        Ok(!is_there(server, &self.temporary).await? && is_there(server, &self.target).await?)
+    }
+
+    /// Gives the new database the target's name. Done already, wholly or in part, it is brought to its end.
+    pub(super) async fn commit(&self, server: &Server) -> Result<()> {
+        if !is_there(server, &self.temporary).await? {
+            if is_there(server, &self.target).await? {
+                return Ok(());
+            }
+            let message = format!(
+                "there is no restored database to be called {:?}",
+                self.target
+            );
+            return Err(Error::new(ErrorKind::Database, message));
+        }
+        if let Some(replaced) = &self.replaced
+            && is_there(server, &self.target).await?
+        {
+            ensure_no_objects(server, &self.target).await?;
+            rename(server, &self.target, replaced).await?;
+        }
+        let renamed = rename(server, &self.temporary, &self.target).await;
+        if renamed.is_err()
+            && let Some(replaced) = &self.replaced
+        {
+            // The target is as it was, or `take_back` tries once more.
+            let _ = rename(server, replaced, &self.target).await;
+        }
+        renamed
+    }
+
+    /// Removes whatever is not the target.
+    pub(super) async fn take_back(&self, server: &Server) -> Result<()> {
+        drop_database(server, &self.temporary).await?;
+        let Some(replaced) = &self.replaced else {
+            return Ok(());
+        };
+        if !is_there(server, replaced).await? {
+            return Ok(());
+        }
+        if is_there(server, &self.target).await? {
+            ensure_no_objects(server, replaced).await?;
+            drop_database(server, replaced).await
+        } else {
+            rename(server, replaced, &self.target).await
+        }
+    }
+}
+
+fn is_ours(name: &str, mark: &str) -> bool {
+    name.rsplit_once(mark).is_some_and(|(_, number)| {
+        number.len() == 8 && number.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
+async fn is_there(server: &Server, name: &str) -> Result<bool> {
+    exists(server, name)
+        .await
+        .map_err(|failure| failure.doing("list the databases"))
+}
+
+/// That a database holds nothing of its users.
+pub(super) async fn ensure_no_objects(server: &Server, name: &str) -> Result<()> {
+    let objects = user_objects(server, name)
+        .await
+        .map_err(|failure| failure.doing(format!("see whether the database {name:?} is empty")))?;
+    if objects == 0 {
+        return Ok(());
+    }
+    let message =
+        format!("the database {name:?} is not empty: it holds {objects} tables and other objects");
+    Err(not_empty(message, name))
+}
+
+async fn rename(server: &Server, from: &str, to: &str) -> Result<()> {
+    let statement = format!(
+        "ALTER DATABASE {} MODIFY NAME = {};",
+        sql::identifier(from),
+        sql::identifier(to)
+    );
+    let renamed = server.execute(&statement).await;
+    renamed.map_err(|failure| failure.doing(format!("rename the database {from:?} to {to:?}")))
+}
+
+/// Drops a database in whatever state it is, also one in the middle of a restore.
+async fn drop_database(server: &Server, name: &str) -> Result<()> {
+    let statement = format!("DROP DATABASE IF EXISTS {};", sql::identifier(name));
+    let mut attempt = 1;
+    loop {
+        match server.execute(&statement).await {
+            Ok(()) => return Ok(()),
+            Err(Failure::Refused(refusal))
+                if refusal.number == IN_USE && attempt < DROP_ATTEMPTS =>
+            {
+                attempt += 1;
+                tokio::time::sleep(DROP_PAUSE).await;
+            }
+            Err(failure) => return Err(failure.doing(format!("drop the database {name:?}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_not_ours_are_never_dropped() {
+        let beside = Beside::new("b", true);
+        assert_eq!(Beside::of(&beside.leftover().unwrap()).unwrap(), beside);
+        for id in [
+            r#"{"temporary":"master","target":"b","replaced":null}"#,
+            r#"{"temporary":"b_restore_0123456x","target":"b","replaced":null}"#,
+            r#"{"temporary":"b_restore_01234567","target":"b","replaced":"b"}"#,
+            "[]",
+        ] {
+            assert!(Beside::of(&Leftover::new(NAME, KIND, id)).is_err(), "{id}");
+        }
+    }
+}
