@@ -148,7 +148,9 @@ impl Tool {
         control: &Control,
         watch: impl FnMut(OutputLine<'_>) + Send,
     ) -> Result<Output> {
-        self.start(control, Stdio::null())?.finish(watch).await
+        self.start(control, Stdio::null(), None)?
+            .finish(watch)
+            .await
     }
 
     /// Starts the program and returns at once. Its standard input is open: see [`Running`].
@@ -156,7 +158,20 @@ impl Tool {
     /// # Errors
     /// [`ErrorKind::Tool`] when it cannot be started.
     pub fn spawn(&self, control: &Control) -> Result<Running> {
-        self.start(control, Stdio::piped())
+        self.start(control, Stdio::piped(), None)
+    }
+
+    /// Like [`spawn`](Self::spawn), and shows `watch` each line of standard error as it comes. `watch` is dropped when
+    /// nobody has standard error open any more: at the end of the program and of what it has started.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Tool`] when it cannot be started.
+    pub fn spawn_watched(
+        &self,
+        control: &Control,
+        watch: impl FnMut(OutputLine<'_>) + Send + 'static,
+    ) -> Result<Running> {
+        self.start(control, Stdio::piped(), Some(Box::new(watch)))
     }
 
     /// The program's first line of `--version`.
@@ -182,7 +197,12 @@ impl Tool {
             .to_string_lossy()
     }
 
-    fn start(&self, control: &Control, stdin: Stdio) -> Result<Running> {
+    fn start(
+        &self,
+        control: &Control,
+        stdin: Stdio,
+        watch_stderr: Option<running::LineWatcher>,
+    ) -> Result<Running> {
         control.ensure_running()?;
         tracing::debug!(command = %self, "starting a child process");
         let mut command = Command::new(&self.program);
@@ -217,6 +237,7 @@ impl Tool {
             child,
             control.clone(),
             self.accepted.clone(),
+            watch_stderr,
         )
     }
 
@@ -343,6 +364,19 @@ mod tests {
         tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut rest)
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn standard_error_is_watched_while_the_program_runs() {
+        let (seen, mut lines) = tokio::sync::mpsc::unbounded_channel();
+        let watch = move |line: OutputLine<'_>| seen.send(line.text.to_owned()).unwrap();
+        let running = shell("echo ready >&2; read go; echo done >&2")
+            .spawn_watched(&Control::new(), watch)
+            .unwrap();
+        assert_eq!(lines.recv().await.as_deref(), Some("ready"));
+        running.wait().await.unwrap();
+        assert_eq!(lines.recv().await.as_deref(), Some("done"));
+        assert_eq!(lines.recv().await, None);
     }
 
     #[tokio::test]

@@ -38,6 +38,9 @@ pub struct OutputLine<'a> {
     pub text: &'a str,
 }
 
+/// Who is shown each line of a child's standard error as it comes.
+pub(super) type LineWatcher = Box<dyn FnMut(OutputLine<'_>) + Send>;
+
 /// What a child process that ended well has printed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -63,6 +66,7 @@ impl Running {
         mut child: Child,
         control: Control,
         accepted: Vec<i32>,
+        watch_stderr: Option<LineWatcher>,
     ) -> Result<Self> {
         let group = ProcessGroup::of(&child).ok_or_else(|| {
             Error::new(
@@ -73,7 +77,7 @@ impl Running {
         let stderr = child
             .stderr
             .take()
-            .map(|pipe| tokio::spawn(keep_tail(pipe, name.clone())));
+            .map(|pipe| tokio::spawn(keep_tail(pipe, name.clone(), watch_stderr)));
         Ok(Self {
             name,
             child,
@@ -191,10 +195,17 @@ fn describe(name: &str, status: ExitStatus, stderr_tail: &str) -> String {
     }
 }
 
-async fn keep_tail(pipe: impl AsyncRead + Unpin, name: String) -> VecDeque<String> {
+async fn keep_tail(
+    pipe: impl AsyncRead + Unpin,
+    name: String,
+    mut watch: Option<LineWatcher>,
+) -> VecDeque<String> {
     let mut tail = VecDeque::with_capacity(STDERR_LINES);
     let keep = |line: OutputLine<'_>| {
         tracing::debug!(tool = %name, "{}", line.text);
+        if let Some(watch) = &mut watch {
+            watch(line);
+        }
         if tail.len() == STDERR_LINES {
             tail.pop_front();
         }
