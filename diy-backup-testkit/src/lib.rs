@@ -5,6 +5,8 @@ mod command;
 pub mod contract;
 mod error;
 pub mod home;
+#[cfg(unix)]
+pub mod mssql;
 mod postgres;
 pub mod process;
 mod shell_archive;
