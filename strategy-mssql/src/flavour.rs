@@ -40,10 +40,9 @@ impl Flavour {
         if said.contains("--trust-server-certificate") {
             return Some(Self::Go);
         }
-        let numbers = said.split_whitespace().filter(|word| word.contains('.'));
+        let mut numbers = said.split_whitespace().filter(|word| word.contains('.'));
         numbers
-            .filter_map(|word| word.split('.').next()?.parse().ok())
-            .next()
+            .find_map(|word| word.split('.').next()?.parse().ok())
             .map(Self::Odbc)
     }
 

@@ -91,7 +91,7 @@ impl Row {
 }
 
 fn decode(digits: &str) -> Option<String> {
-    if !digits.is_ascii() || digits.len() % 4 != 0 {
+    if !digits.is_ascii() || !digits.len().is_multiple_of(4) {
         return None;
     }
     let units: Option<Vec<u16>> = (0..digits.len())

@@ -146,17 +146,16 @@ impl RestorePlan {
 
     /// Where the files of the database go. `first` is the number of the first of them.
     fn moves(&self, files: &[DatabaseFile], first: usize) -> String {
-        let numbered = files.iter().enumerate();
-        numbered
-            .map(|(number, file)| {
-                let path = self.physical(file, first + number);
-                format!(
-                    "MOVE {} TO {}, ",
-                    sql::literal(&file.logical),
-                    sql::literal(&path)
-                )
-            })
-            .collect()
+        let mut moves = String::new();
+        for (number, file) in files.iter().enumerate() {
+            let path = self.physical(file, first + number);
+            moves.push_str("MOVE ");
+            moves.push_str(&sql::literal(&file.logical));
+            moves.push_str(" TO ");
+            moves.push_str(&sql::literal(&path));
+            moves.push_str(", ");
+        }
+        moves
     }
 
     /// A file that nobody has: its name says what it is to people who see it on the server.
