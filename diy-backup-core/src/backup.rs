@@ -21,7 +21,9 @@ use crate::manifest::{Manifest, PartName, PartRecord, PhaseSeconds};
 use crate::phase::Phase;
 use crate::run::{Run, SearchTask, Undo};
 use crate::site::Site;
-use crate::strategy::{Artifact, BackupContext, Purpose, Requirement, StoredArchive};
+use crate::strategy::{
+    Artifact, BackupContext, HomeCoverage, Purpose, Requirement, StoredArchive,
+};
 use crate::window::{ReleaseFailed, Released};
 
 /// A backup that was taken.
@@ -92,6 +94,7 @@ pub async fn backup(
         .with_kind(site.instance.kind)
         .with_downtime(site.backup.downtime)
         .with_database(site.database.location())
+        .with_home(HomeCoverage::of(&*site.home))
         .with_control(control.clone())
         .with_events(run.events.clone())
         .with_journal(journal.clone());

@@ -9,7 +9,7 @@ use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::findings::{Finding, Findings, Severity};
 use crate::site::Site;
-use crate::strategy::{CheckContext, Pinning, Purpose};
+use crate::strategy::{CheckContext, HomeCoverage, Pinning, Purpose};
 
 /// What a check has found.
 #[derive(Debug)]
@@ -76,6 +76,7 @@ pub async fn check(site: &Site, purpose: Purpose, control: &Control) -> Result<C
     cx.kind = site.instance.kind;
     cx.downtime = site.backup.downtime;
     cx.database = site.database.location();
+    cx.home = HomeCoverage::of(&*site.home);
     cx.control = control.clone();
 
     let mut findings = folders::check(site);

@@ -86,9 +86,9 @@ pub use status::{InstanceState, Status, status};
 pub use strategy::{
     ArchiveStrategy, Artifact, ArtifactKind, BackupContext, BackupEntry, CheckContext, Committed,
     Damage, DataStoreDestination, DatabaseLocation, DbStrategy, Destinations,
-    ElasticsearchStrategy, HomeStrategy, Leftover, Origin, Pinning, PruneOutcome, PrunePlan,
-    Purpose, Requirement, Restore, RestoreContext, RestoreSession, RestoreSource, SearchSession,
-    Session, StoredArchive, Verdict,
+    ElasticsearchStrategy, HomeCoverage, HomeStrategy, Leftover, Origin, Pinning, PruneOutcome,
+    PrunePlan, Purpose, Requirement, Restore, RestoreContext, RestoreSession, RestoreSource,
+    SearchSession, Session, StoredArchive, Verdict,
 };
 pub use tool::{Output, OutputLine, Running, Tool};
 pub use window::{LockLimits, LockWindow, ReleaseFailed, Released};

@@ -19,8 +19,8 @@ use crate::recover::{CORE, WORK_FOLDER};
 use crate::run::Run;
 use crate::site::Site;
 use crate::strategy::{
-    BackupEntry, Destinations, Leftover, Origin, Restore, RestoreContext, RestoreSession,
-    RestoreSource,
+    BackupEntry, Destinations, HomeCoverage, Leftover, Origin, Restore, RestoreContext,
+    RestoreSession, RestoreSource,
 };
 
 /// A restore that has succeeded.
@@ -292,6 +292,7 @@ fn context(run: &Run<'_>, entry: &BackupEntry, journal: &Journal) -> RestoreCont
         .with_events(run.events.clone())
         .with_kind(site.instance.kind)
         .with_database(site.database.location())
+        .with_home(HomeCoverage::of(&*site.home))
         .with_journal(journal.clone());
     match &entry.manifest {
         Some(manifest) => cx.with_manifest(manifest.clone()),

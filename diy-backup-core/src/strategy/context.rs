@@ -9,7 +9,7 @@ use crate::id::BackupId;
 use crate::journal::{Journal, JournalRecord, Operation};
 use crate::manifest::{Manifest, PartName};
 use crate::staging::Staging;
-use crate::strategy::{Artifact, DatabaseLocation, Leftover};
+use crate::strategy::{Artifact, DatabaseLocation, HomeCoverage, Leftover};
 
 /// What a check is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct CheckContext {
     pub downtime: Downtime,
     /// Where the database's files are.
     pub database: DatabaseLocation,
+    /// What travels with the home directory.
+    pub home: HomeCoverage,
     /// How the check is told to stop.
     pub control: Control,
 }
@@ -48,6 +50,7 @@ impl CheckContext {
             kind: InstanceKind::Bitbucket,
             downtime: Downtime::Locked,
             database: DatabaseLocation::External,
+            home: HomeCoverage::none(),
             control: Control::new(),
         }
     }
@@ -66,6 +69,7 @@ struct BackupInner {
     kind: InstanceKind,
     downtime: Downtime,
     database: DatabaseLocation,
+    home: HomeCoverage,
     control: Control,
     events: Events,
     journal: Journal,
@@ -83,6 +87,7 @@ impl BackupContext {
                 kind: InstanceKind::Bitbucket,
                 downtime: Downtime::Locked,
                 database: DatabaseLocation::External,
+                home: HomeCoverage::none(),
                 control: Control::new(),
                 events: Events::new(Arc::new(Silent)),
                 journal,
@@ -99,6 +104,12 @@ impl BackupContext {
     #[must_use]
     pub fn with_database(self, database: DatabaseLocation) -> Self {
         self.change(|inner| inner.database = database)
+    }
+
+    /// The same with what travels with the home directory.
+    #[must_use]
+    pub fn with_home(self, home: HomeCoverage) -> Self {
+        self.change(|inner| inner.home = home)
     }
 
     /// The same with other levers.
@@ -152,6 +163,11 @@ impl BackupContext {
         self.inner.database
     }
 
+    /// What travels with the home directory.
+    pub fn home(&self) -> &HomeCoverage {
+        &self.inner.home
+    }
+
     /// How the run is told to stop.
     pub fn control(&self) -> &Control {
         &self.inner.control
@@ -202,6 +218,7 @@ struct RestoreInner {
     part: Option<PartName>,
     kind: InstanceKind,
     database: DatabaseLocation,
+    home: HomeCoverage,
     work: PathBuf,
     control: Control,
     events: Events,
@@ -220,6 +237,7 @@ impl RestoreContext {
                 part: None,
                 kind: InstanceKind::Bitbucket,
                 database: DatabaseLocation::External,
+                home: HomeCoverage::none(),
                 work: work.into(),
                 control: Control::new(),
                 events: Events::new(Arc::new(Silent)),
@@ -269,6 +287,12 @@ impl RestoreContext {
         self.change(|inner| inner.kind = kind)
     }
 
+    /// The same with what travels with the home directory.
+    #[must_use]
+    pub fn with_home(self, home: HomeCoverage) -> Self {
+        self.change(|inner| inner.home = home)
+    }
+
     pub(crate) fn with_journal(self, journal: Journal) -> Self {
         self.change(|inner| inner.journal = journal)
     }
@@ -297,6 +321,11 @@ impl RestoreContext {
     /// Where the database's files are.
     pub fn database(&self) -> DatabaseLocation {
         self.inner.database
+    }
+
+    /// What travels with the home directory.
+    pub fn home(&self) -> &HomeCoverage {
+        &self.inner.home
     }
 
     /// A private folder for temporary files, which the core removes in the end.

@@ -26,6 +26,17 @@ pub trait HomeStrategy: Debug + Send + Sync + 'static {
         &[]
     }
 
+    /// The folders of which everything travels with the home directory, also what is not Bitbucket's: for a strategy
+    /// that takes snapshots of volumes, where these are mounted.
+    fn covered(&self) -> Vec<PathBuf> {
+        let stores = self.data_stores().iter().cloned();
+        self.home()
+            .map(Path::to_owned)
+            .into_iter()
+            .chain(stores)
+            .collect()
+    }
+
     /// Finds everything that can be known to fail. Changes nothing.
     ///
     /// # Errors
@@ -62,4 +73,45 @@ pub enum Pinning {
     None,
     /// It takes a snapshot of all blocks at one instant, also while things are written.
     Atomic,
+}
+
+/// What travels with the home directory, and how: for a database whose files lie on its volumes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HomeCoverage {
+    /// The name of the home strategy.
+    pub strategy: String,
+    /// How it holds the state of one instant.
+    pub pinning: Pinning,
+    /// The folders of which everything travels along.
+    pub folders: Vec<PathBuf>,
+}
+
+impl HomeCoverage {
+    /// What travels with `home`.
+    pub fn of(home: &dyn HomeStrategy) -> Self {
+        Self {
+            strategy: home.name().to_owned(),
+            pinning: home.pinning(),
+            folders: home.covered(),
+        }
+    }
+
+    /// Nothing.
+    pub fn none() -> Self {
+        Self {
+            strategy: "none".to_owned(),
+            pinning: Pinning::None,
+            folders: Vec::new(),
+        }
+    }
+
+    /// Whether `path`, with its links resolved, lies in one of the folders.
+    pub fn covers(&self, path: &Path) -> bool {
+        let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let path = resolved(path);
+        self.folders
+            .iter()
+            .any(|folder| path.starts_with(resolved(folder)))
+    }
 }
