@@ -5,6 +5,7 @@ mod command;
 pub mod contract;
 mod error;
 pub mod home;
+mod mariadb;
 #[cfg(unix)]
 pub mod mssql;
 mod postgres;
@@ -19,6 +20,7 @@ pub use application::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use home::{GeneratedHome, HomeBuilder};
+pub use mariadb::{MariaDbBuilder, MariaDbRows, PrivateMariaDb};
 pub use postgres::{PostgresBuilder, PostgresRows, PrivatePostgres, RoleKind};
 pub use shell_archive::ShellArchive;
 pub use simulator::Simulator;

@@ -4,6 +4,7 @@ mod contract;
 mod generated_home;
 mod http;
 mod live_application;
+mod private_mariadb;
 mod private_postgres;
 mod shell_archives;
 mod simulator_drain;
