@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bitbucket_maintenance_client::Client;
 
+use crate::catalog;
 use crate::check;
 use crate::control::Control;
 use crate::driven::{Aborting, Captured, Driven, Prepared};
@@ -21,9 +22,7 @@ use crate::manifest::{Manifest, PartName, PartRecord, PhaseSeconds};
 use crate::phase::Phase;
 use crate::run::{Run, SearchTask, Undo};
 use crate::site::Site;
-use crate::strategy::{
-    Artifact, BackupContext, HomeCoverage, Purpose, Requirement, StoredArchive,
-};
+use crate::strategy::{Artifact, BackupContext, HomeCoverage, Purpose, Requirement, StoredArchive};
 use crate::window::{ReleaseFailed, Released};
 
 /// A backup that was taken.
@@ -104,9 +103,8 @@ pub async fn backup(
     let mut report = run.end(&journal, taken).await?;
     if stored && let Some(retention) = site.retention {
         let pruned = async {
-            site.archive
-                .apply_prune(&site.archive.plan_prune(&retention).await?)
-                .await
+            let plan = site.archive.plan_prune(&retention).await?;
+            catalog::prune(site, &plan).await
         };
         match run.phase(Phase::Retain, pruned).await {
             Ok(outcome) => tell_pruned(&run, &outcome.deleted),

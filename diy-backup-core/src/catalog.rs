@@ -8,9 +8,12 @@ use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Events, Observer};
 use crate::id::BackupId;
+use crate::manifest::PartName;
 use crate::run_lock::RunLock;
 use crate::site::Site;
-use crate::strategy::{BackupEntry, PruneOutcome, PrunePlan, RestoreContext, Verdict};
+use crate::strategy::{
+    ArtifactKind, BackupEntry, PruneOutcome, PrunePlan, RestoreContext, Verdict,
+};
 
 /// Which backup is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,5 +122,64 @@ pub async fn plan_prune(site: &Site) -> Result<PrunePlan> {
 /// [`ErrorKind::Busy`], or the first deletion that failed.
 pub async fn apply_prune(site: &Site, plan: &PrunePlan) -> Result<PruneOutcome> {
     let _lock = RunLock::acquire(site.backup.state.as_path())?;
-    site.archive.apply_prune(plan).await
+    prune(site, plan).await
+}
+
+/// Deletes what `plan` says under the run lock of the caller: each backup, then the search snapshot that belongs to it.
+///
+/// A backup is out of the list before its snapshot goes, so that none is listed without its parts. The snapshot of a
+/// backup that could not be deleted stays.
+pub(crate) async fn prune(site: &Site, plan: &PrunePlan) -> Result<PruneOutcome> {
+    let pruned = site.archive.apply_prune(plan).await;
+    let left = match &pruned {
+        Ok(_) => Vec::new(),
+        Err(_) => site.archive.list().await?,
+    };
+    let is_left = |entry: &BackupEntry| left.iter().any(|other| other.id == entry.id);
+    let mut snapshots = Ok(());
+    for entry in plan.delete.iter().filter(|entry| !is_left(entry)) {
+        snapshots = snapshots.and(delete_search_snapshot(site, entry).await);
+    }
+    let outcome = pruned?;
+    snapshots.map(|()| outcome)
+}
+
+async fn delete_search_snapshot(site: &Site, entry: &BackupEntry) -> Result<()> {
+    let manifest = entry.manifest.as_ref();
+    let Some(part) = manifest.and_then(|manifest| manifest.part(PartName::Elasticsearch)) else {
+        return Ok(());
+    };
+    let ArtifactKind::External { ids } = &part.artifact.kind else {
+        return Ok(());
+    };
+    let stays = |error: Error| {
+        let snapshots = ids.join(", ");
+        let kind = error.kind();
+        Error::new(
+            kind,
+            format!(
+                "the backup {} is deleted, and its search snapshot stays: {snapshots}",
+                entry.id
+            ),
+        )
+        .with_source(error)
+        .with_hint(format!(
+            "Delete it by hand: `DELETE /_snapshot/{snapshots}`."
+        ))
+    };
+    let search = site
+        .search
+        .as_ref()
+        .filter(|search| search.name() == part.strategy);
+    let deleted = match search {
+        Some(search) => search.delete(&part.artifact).await,
+        None => Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "[elasticsearch] does not name the strategy `{}`",
+                part.strategy
+            ),
+        )),
+    };
+    deleted.map_err(stays)
 }
