@@ -1,4 +1,4 @@
-//! The unprivileged account a server runs under when the tests run as root, which PostgreSQL refuses to do.
+//! The unprivileged account a server runs under when the tests run as root, which servers refuse to do.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,7 +11,7 @@ const UNPRIVILEGED: [&str; 2] = ["postgres", "nobody"];
 
 /// Who the server runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Account {
+pub(crate) enum Account {
     /// The user who runs the tests.
     Ours,
     /// Somebody else, because we are root.
@@ -19,7 +19,7 @@ pub(super) enum Account {
 }
 
 impl Account {
-    pub(super) fn choose() -> Result<Self> {
+    pub(crate) fn choose() -> Result<Self> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Self::Ours);
         }
@@ -31,20 +31,20 @@ impl Account {
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::Missing,
-                    "there is no account `postgres` or `nobody` to run PostgreSQL under",
+                    "there is no account `postgres` or `nobody` to run a server under",
                 )
             })
     }
 
     /// Makes a program run under this account.
-    pub(super) fn apply_to(self, command: &mut Command) {
+    pub(crate) fn apply_to(self, command: &mut Command) {
         if let Self::Other { uid, gid } = self {
             command.uid(uid).gid(gid);
         }
     }
 
     /// Gives a file or folder to this account.
-    pub(super) fn give(self, path: &Path) -> Result<()> {
+    pub(crate) fn give(self, path: &Path) -> Result<()> {
         match self {
             Self::Ours => Ok(()),
             Self::Other { uid, gid } => {

@@ -6,6 +6,7 @@ mod rows;
 mod schema;
 mod server;
 
+pub(crate) use account::Account;
 pub use builder::PostgresBuilder;
 pub use rows::PostgresRows;
 pub use server::{PrivatePostgres, RoleKind};
