@@ -8,6 +8,7 @@ pub mod home;
 mod mariadb;
 #[cfg(unix)]
 pub mod mssql;
+mod opensearch;
 mod postgres;
 pub mod process;
 mod shell_archive;
@@ -21,6 +22,7 @@ pub use application::{
 pub use error::{Error, ErrorKind, Result};
 pub use home::{GeneratedHome, HomeBuilder};
 pub use mariadb::{MariaDbBuilder, MariaDbRows, PrivateMariaDb};
+pub use opensearch::PrivateOpenSearch;
 pub use postgres::{PostgresBuilder, PostgresRows, PrivatePostgres, RoleKind};
 pub use shell_archive::ShellArchive;
 pub use simulator::Simulator;
