@@ -3,7 +3,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use diy_backup_core::{ArchiveStrategy, BackupEntry, DbStrategy, HomeStrategy, Staging};
+use diy_backup_core::{
+    ArchiveStrategy, Artifact, BackupEntry, DbStrategy, ElasticsearchStrategy, HomeStrategy,
+    Staging,
+};
 
 /// What a restore finds where it restores to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,11 @@ pub trait Harness: Send + Sync {
     /// snapshots, temporary databases, folders beside the target. Empty when all is clean.
     async fn remains(&self) -> Vec<String>;
 
+    /// Takes note of a backup: the snapshots that `artifact` names do not remain, they belong to it.
+    fn keeps(&self, artifact: &Artifact) {
+        let _ = artifact;
+    }
+
     /// How long a step may take after the run was cancelled, and what was dropped may take to end.
     fn patience(&self) -> Duration {
         Duration::from_secs(30)
@@ -58,6 +66,13 @@ pub trait HomeHarness: Harness {
 pub trait DatabaseHarness: Harness {
     /// The strategy over this environment; the same one each time, or an equal one.
     fn strategy(&self) -> Arc<dyn DbStrategy>;
+}
+
+/// The environment of a search strategy. Its data are the indices; a target that is [`Empty`](Target::Empty) has none,
+/// as an absent one.
+pub trait SearchHarness: Harness {
+    /// The strategy over this environment; the same one each time, or an equal one.
+    fn strategy(&self) -> Arc<dyn ElasticsearchStrategy>;
 }
 
 /// How many backups an archive strategy can hold.

@@ -1,7 +1,8 @@
 //! Contract suites: what the traits of strategies promise, driven as the core drives it.
 //!
-//! A strategy's author implements a small harness ([`HomeHarness`], [`DatabaseHarness`] or [`ArchiveHarness`]) over a
-//! fresh environment, and calls [`home`], [`database`] or [`archive`] in one test. The error names the promise that
+//! A strategy's author implements a small harness ([`HomeHarness`], [`DatabaseHarness`], [`SearchHarness`] or
+//! [`ArchiveHarness`]) over a fresh environment, and calls [`home`], [`database`], [`search`](fn@search) or [`archive`]
+//! in one test. The error names the promise that
 //! was broken and how:
 //!
 //! ```text
@@ -19,12 +20,15 @@ mod corruption;
 mod harness;
 mod interruption;
 mod restore;
+mod search;
 mod stage;
 mod strategy;
 
 pub use archive::archive;
 pub use broken::{BrokenPromise, Promise};
-pub use harness::{ArchiveHarness, Capacity, DatabaseHarness, Harness, HomeHarness, Target};
+pub use harness::{
+    ArchiveHarness, Capacity, DatabaseHarness, Harness, HomeHarness, SearchHarness, Target,
+};
 
 use stage::{Stage, Unpacked};
 use strategy::Strategy;
@@ -59,6 +63,24 @@ pub async fn database<H: DatabaseHarness>(
         Stage::new(harness, strategy)
     })
     .await
+}
+
+/// Holds a search strategy to its promises.
+///
+/// `environment` makes a fresh harness; it is called once for each of about twenty checks.
+///
+/// # Errors
+/// The first promise that is broken.
+pub async fn search<H: SearchHarness>(
+    environment: impl AsyncFn() -> H,
+) -> Result<(), BrokenPromise> {
+    let stage = async || {
+        let harness = environment().await;
+        let strategy = Strategy::Search(harness.strategy());
+        Stage::new(harness, strategy)
+    };
+    search::deletes_what_belongs_to_a_backup(stage().await?).await?;
+    part(stage).await
 }
 
 async fn part<H: Harness>(

@@ -146,7 +146,9 @@ impl<H: Harness> Stage<H> {
         let round = u32::try_from(self.rounds.get()).unwrap_or_default() * 100;
         self.harness.change(round).await;
         let mut session = self.prepare(&cx).await?;
-        self.harness.change(round + 1).await;
+        if self.strategy.pins() {
+            self.harness.change(round + 1).await;
+        }
         let window = self.lock(&cx).await?;
         let captured = self.harness.state().await;
         let capture = session.capture(&window).await;
@@ -158,10 +160,13 @@ impl<H: Harness> Stage<H> {
             format!("it changed the data: {}", unchanged.unwrap_or_default())
         })?;
         let released = self.release(window).await?;
-        self.harness.change(round + 2).await;
-        self.harness.change(round + 3).await;
+        if self.strategy.pins() {
+            self.harness.change(round + 2).await;
+            self.harness.change(round + 3).await;
+        }
         let completed = session.complete(&released).await;
         let artifact = completed.breaks(Promise::Complete, "it failed")?;
+        self.harness.keeps(&artifact);
         drop(session);
         Ok(Taken { artifact, captured })
     }

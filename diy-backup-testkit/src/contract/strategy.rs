@@ -1,11 +1,12 @@
-//! Home and database strategies, as the same thing.
+//! Home, database and search strategies, as the same thing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use diy_backup_core::{
-    BackupContext, CheckContext, Committed, DatabaseLocation, DbStrategy, Findings, HomeStrategy,
-    Leftover, PartName, Restore, RestoreContext, RestoreSession, Result, Session,
+    Artifact, BackupContext, CheckContext, Committed, DatabaseLocation, DbStrategy,
+    ElasticsearchStrategy, Findings, HomeStrategy, Leftover, LockWindow, PartName, Released,
+    Restore, RestoreContext, RestoreSession, Result, SearchSession, Session, async_trait,
 };
 
 /// A strategy for a part.
@@ -13,13 +14,21 @@ use diy_backup_core::{
 pub(super) enum Strategy {
     Home(Arc<dyn HomeStrategy>),
     Database(Arc<dyn DbStrategy>),
+    Search(Arc<dyn ElasticsearchStrategy>),
 }
 
 impl Strategy {
+    /// Whether it pins the state of one instant, and restores beside the target. The search index can be built anew,
+    /// so that its strategies need not.
+    pub(super) fn pins(&self) -> bool {
+        !matches!(self, Self::Search(_))
+    }
+
     pub(super) fn role(&self) -> PartName {
         match self {
             Self::Home(_) => PartName::Home,
             Self::Database(_) => PartName::Database,
+            Self::Search(_) => PartName::Elasticsearch,
         }
     }
 
@@ -27,19 +36,20 @@ impl Strategy {
         match self {
             Self::Home(home) => home.name(),
             Self::Database(database) => database.name(),
+            Self::Search(search) => search.name(),
         }
     }
 
     pub(super) fn data_stores(&self) -> &[PathBuf] {
         match self {
             Self::Home(home) => home.data_stores(),
-            Self::Database(_) => &[],
+            Self::Database(_) | Self::Search(_) => &[],
         }
     }
 
     pub(super) fn location(&self) -> DatabaseLocation {
         match self {
-            Self::Home(_) => DatabaseLocation::External,
+            Self::Home(_) | Self::Search(_) => DatabaseLocation::External,
             Self::Database(database) => database.location(),
         }
     }
@@ -48,6 +58,7 @@ impl Strategy {
         match self {
             Self::Home(home) => home.check(cx).await,
             Self::Database(database) => database.check(cx).await,
+            Self::Search(search) => search.check(cx).await,
         }
     }
 
@@ -55,6 +66,7 @@ impl Strategy {
         match self {
             Self::Home(home) => home.prepare(cx).await,
             Self::Database(database) => database.prepare(cx).await,
+            Self::Search(search) => Ok(Box::new(Begun(search.begin(cx).await?))),
         }
     }
 
@@ -62,6 +74,7 @@ impl Strategy {
         match self {
             Self::Home(home) => home.discard(leftover).await,
             Self::Database(database) => database.discard(leftover).await,
+            Self::Search(search) => search.discard(leftover).await,
         }
     }
 
@@ -69,7 +82,27 @@ impl Strategy {
         match self {
             Self::Home(home) => home.restore(),
             Self::Database(database) => database.restore(),
+            Self::Search(search) => search.restore(),
         }
+    }
+}
+
+/// A search snapshot that has begun, as a session that has nothing to capture.
+#[derive(Debug)]
+struct Begun(Box<dyn SearchSession>);
+
+#[async_trait]
+impl Session for Begun {
+    async fn capture(&mut self, _: &LockWindow) -> Result<()> {
+        Ok(())
+    }
+
+    async fn complete(&mut self, released: &Released) -> Result<Artifact> {
+        self.0.complete(released).await
+    }
+
+    async fn abort(self: Box<Self>) -> Result<()> {
+        self.0.abort().await
     }
 }
 
