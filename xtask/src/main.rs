@@ -9,6 +9,7 @@ mod ci;
 mod failure;
 mod licences;
 mod live;
+mod opensearch;
 mod package;
 mod setup;
 mod shell;

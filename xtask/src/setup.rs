@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::failure::{Context, Failure, Result};
+use crate::opensearch;
 use crate::shell;
 
 /// A program or server, and the Debian package that has it.
@@ -60,6 +61,11 @@ const NO_SYSTEM_SERVER: &str = "create_main_cluster = false";
 const CREATE_CLUSTER_CONF: &str = "/etc/postgresql-common/createcluster.conf";
 
 pub(crate) fn run() -> Result {
+    install_what_is_needed()?;
+    opensearch::set_up()
+}
+
+fn install_what_is_needed() -> Result {
     let missing = missing_packages();
     if missing.is_empty() {
         println!("setup: everything is there");
@@ -95,6 +101,18 @@ pub(crate) fn run() -> Result {
             still.join(", ")
         ))),
     }
+}
+
+/// Installs a package that only some tests need, and that the others can do without.
+pub(crate) fn install_if_possible(package: &str) -> Result {
+    let root = Privilege::find().filter(|_| has("apt-get"));
+    let root = root.ok_or_else(|| Failure::Failed(format!("{package} is not installed")))?;
+    println!("setup: installing {package}");
+    let install = ["install", "--yes", "--no-install-recommends", package];
+    root.apt_get(&install).or_else(|_| {
+        root.apt_get(&["update"])?;
+        root.apt_get(&install)
+    })
 }
 
 fn missing_packages() -> Vec<&'static str> {
