@@ -34,6 +34,15 @@ const PARTS: &[Part] = &[
         package: "postgresql-client",
         is_there: || has("psql") && has("pg_dump"),
     },
+    // Their packages have no service: nothing starts by itself.
+    Part {
+        package: "mariadb-server-core",
+        is_there: has_mariadb_server,
+    },
+    Part {
+        package: "mariadb-client",
+        is_there: || has("mariadb") && has("mariadb-dump"),
+    },
     Part {
         package: "acl",
         is_there: || has("setfacl"),
@@ -136,6 +145,11 @@ fn has_postgresql_server() -> bool {
             .flatten()
             .flatten()
             .any(|release| release.path().join("bin/initdb").is_file())
+}
+
+/// Debian keeps it where only root's `PATH` leads.
+fn has_mariadb_server() -> bool {
+    has("mariadbd") || Path::new("/usr/sbin/mariadbd").is_file()
 }
 
 /// How we become root.
