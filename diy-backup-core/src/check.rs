@@ -1,7 +1,7 @@
 //! The check: everything that can be known to fail is found here, before anything is touched.
 
 mod bitbucket;
-mod folders;
+pub(crate) mod folders;
 mod space;
 
 use crate::config::Downtime;

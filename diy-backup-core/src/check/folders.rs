@@ -107,7 +107,7 @@ fn check_pair(one: &Folder, other: &Folder, findings: &mut Findings) {
 }
 
 /// The path with the links of its longest part that exists resolved.
-fn resolve(path: &Path) -> PathBuf {
+pub(crate) fn resolve(path: &Path) -> PathBuf {
     let mut existing = path;
     loop {
         if let Ok(resolved) = existing.canonicalize() {

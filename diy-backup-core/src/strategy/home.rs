@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
+use crate::check::folders::resolve;
 use crate::error::Result;
 use crate::findings::Findings;
 use crate::strategy::{BackupContext, CheckContext, Leftover, Restore, Session};
@@ -108,10 +109,33 @@ impl HomeCoverage {
 
     /// Whether `path`, with its links resolved, lies in one of the folders.
     pub fn covers(&self, path: &Path) -> bool {
-        let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let path = resolved(path);
+        let path = resolve(path);
         self.folders
             .iter()
-            .any(|folder| path.starts_with(resolved(folder)))
+            .any(|folder| path.starts_with(resolve(folder)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_link_leads_out_of_the_home_does_not_travel_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, outside) = (folder.path().join("home"), folder.path().join("outside"));
+        std::fs::create_dir_all(home.join("data")).unwrap();
+        std::fs::create_dir(&outside).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&outside, home.join("link")).unwrap();
+        let mut coverage = HomeCoverage::none();
+        assert!(!coverage.covers(&home));
+        coverage.folders.push(home.clone());
+        assert!(
+            coverage.covers(&home.join("data")) && coverage.covers(&home.join("not/there/yet"))
+        );
+        assert!(!coverage.covers(&outside));
+        #[cfg(unix)]
+        assert!(!coverage.covers(&home.join("link/x")));
     }
 }
