@@ -49,7 +49,8 @@ pub struct PostgresConfig {
     /// How long a lock on a table may take before the backup does without it; 10 seconds unless set.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout: HumanDuration,
-    /// How `pg_dump --compress` is to compress, such as `"1"` or `"zstd:3"`; unless set, its own default.
+    /// How `pg_dump --compress` is to compress, such as `"1"` or `"zstd:3"`; unless set, not at all, as
+    /// the archive compresses what it holds.
     #[serde(default)]
     pub dump_compression: Option<String>,
 }
@@ -93,17 +94,23 @@ impl PostgresConfig {
     /// [`ErrorKind::Config`](diy_backup_core::ErrorKind::Config) with file and line.
     pub fn from_section(section: &Section) -> Result<Self> {
         let config: Self = section.parse()?;
-        for (key, name) in config.names() {
+        config.validate(section)?;
+        Ok(config)
+    }
+
+    /// That names and host are what PostgreSQL takes them for.
+    pub(crate) fn validate(&self, section: &Section) -> Result<()> {
+        for (key, name) in self.names() {
             if name.is_empty() || name.contains('\0') || name.len() > MAX_NAME_BYTES {
                 let message =
                     format!("must be a name of 1 to {MAX_NAME_BYTES} bytes without NUL in it");
                 return Err(section.error_at_key(key, &message));
             }
         }
-        if config.host.is_empty() || config.host.contains([',', '\0']) {
+        if self.host.is_empty() || self.host.contains([',', '\0']) {
             return Err(section.error_at_key("host", "must name one host or socket folder"));
         }
-        Ok(config)
+        Ok(())
     }
 
     fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {

@@ -13,7 +13,10 @@ use crate::toc::Toc;
 /// How often a growing dump is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(500);
 
-/// What the files of a dump are smaller than the tables on the server's disk, on the average, for the progress alone.
+/// The files are read soon: by us, and by whoever makes an archive of them, which also is the better time to compress.
+const UNCOMPRESSED: &str = "0";
+
+/// What a compressed dump is smaller than the tables on the server's disk, on the average, for the progress alone.
 const USUAL_RATIO: u64 = 3;
 
 /// A call of `pg_dump`, planned before the window opens.
@@ -21,6 +24,8 @@ const USUAL_RATIO: u64 = 3;
 pub(crate) struct Dump {
     tool: Tool,
     directory: PathBuf,
+    /// By how much a dump is smaller than the tables.
+    ratio: u64,
 }
 
 impl Dump {
@@ -28,20 +33,23 @@ impl Dump {
         let config = server.config();
         let mut tool = server
             .tool("pg_dump", &config.name)
-            .args(["--format=directory", "--no-password"])
+            .args(["--format=directory", "--no-password", "--no-sync"])
             .arg(format!("--jobs={}", config.jobs))
             .arg(format!(
                 "--lock-wait-timeout={}",
                 config.lock_timeout.get().as_millis().max(1)
             ));
-        if let Some(compression) = &config.dump_compression {
-            tool = tool.arg(format!("--compress={compression}"));
-        }
+        let compression = config.dump_compression.as_deref().unwrap_or(UNCOMPRESSED);
+        tool = tool.arg(format!("--compress={compression}"));
         let mut file = std::ffi::OsString::from("--file=");
         file.push(&directory);
         Self {
             tool: tool.arg(file),
             directory,
+            ratio: match compression {
+                UNCOMPRESSED | "none" => 1,
+                _ => USUAL_RATIO,
+            },
         }
     }
 
@@ -64,7 +72,7 @@ impl Dump {
 }
 
 /// Waits for the end of a dump, and shows its growth.
-pub(crate) async fn finish(running: Running, directory: &Path, meter: &Meter) -> Result<()> {
+pub(crate) async fn finish(running: Running, dump: &Dump, meter: &Meter) -> Result<()> {
     let ended = running.wait();
     tokio::pin!(ended);
     loop {
@@ -74,9 +82,9 @@ pub(crate) async fn finish(running: Running, directory: &Path, meter: &Meter) ->
                 return output.map(drop);
             }
             () = tokio::time::sleep(MEASURE_EVERY) => {
-                let directory = directory.to_owned();
+                let directory = dump.directory.clone();
                 let written = files::blocking(move || files::size_of(&directory)).await?;
-                meter.set_done_bytes(written.saturating_mul(USUAL_RATIO));
+                meter.set_done_bytes(written.saturating_mul(dump.ratio));
             }
         }
     }

@@ -92,9 +92,14 @@ pub(crate) fn cannot_log_in(server: &Server, database: &str, error: Error) -> Er
         "cannot log in to the database {database:?} as {user:?} on {}",
         server.address()
     );
-    let transient = ["Connection refused", "starting up", "timeout expired"]
-        .iter()
-        .any(|sign| said.contains(sign));
+    let transient = [
+        "Connection refused",
+        "starting up",
+        "not yet accepting connections",
+        "timeout expired",
+    ]
+    .iter()
+    .any(|sign| said.contains(sign));
     let hint = login_hint(&said, database, config);
     let error = Error::new(ErrorKind::Database, message)
         .with_source(error)

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use diy_backup_core::{Error, ErrorKind, Result, ResultExt, sync_directory};
+use diy_backup_core::{Error, ErrorKind, Result, ResultExt};
 
 /// The sum of the sizes of the files in `directory`, in bytes; zero for what cannot be looked at.
 pub(crate) fn size_of(directory: &Path) -> u64 {
@@ -16,17 +16,15 @@ pub(crate) fn size_of(directory: &Path) -> u64 {
         .sum()
 }
 
-/// Makes every file of a dump its owner's alone and durable, and returns their size in bytes.
+/// Makes every file of a dump its owner's alone, and returns their size in bytes.
 pub(crate) fn settle(directory: &Path) -> Result<u64> {
     let mut bytes = 0;
     for path in entries(directory)? {
         let file = File::open(&path).io_context(|| format!("cannot open {}", path.display()))?;
         bytes += make_private(&file)
-            .and_then(|()| file.sync_all())
             .and_then(|()| Ok(file.metadata()?.len()))
-            .io_context(|| format!("cannot make {} durable", path.display()))?;
+            .io_context(|| format!("cannot settle {}", path.display()))?;
     }
-    sync_directory(directory)?;
     Ok(bytes)
 }
 

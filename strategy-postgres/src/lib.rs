@@ -1,4 +1,7 @@
-//! Database strategy of diy-backup for PostgreSQL: `postgresql`.
+//! Database strategies of diy-backup for PostgreSQL: `postgresql`, and `postgresql-fslevel` for a server whose files
+//! travel with an atomic snapshot of the home directory.
+//!
+//! # `postgresql`
 //!
 //! While the instance is locked, a transaction *pins* the state of that instant: it locks every table against being
 //! truncated, rewritten or dropped, and exports its snapshot, which takes milliseconds. `pg_dump` reads from that
@@ -24,6 +27,7 @@ mod dump;
 mod facts;
 mod failure;
 mod files;
+mod fslevel;
 mod pin;
 mod psql;
 mod release;
@@ -40,14 +44,18 @@ use std::sync::Arc;
 use diy_backup_core::{Registry, Result};
 
 pub use config::{PostgresConfig, SslMode};
+pub use fslevel::{FslevelConfig, FslevelStrategy};
 pub use strategy::PostgresStrategy;
 
-/// Adds the database strategy `postgresql`.
+/// Adds the database strategies `postgresql` and `postgresql-fslevel`.
 ///
 /// # Errors
 /// [`ErrorKind::Config`](diy_backup_core::ErrorKind::Config) when there is one of that name.
 pub fn register(registry: &mut Registry) -> Result<()> {
     registry.register_database(strategy::NAME, |config| {
         Ok(Arc::new(PostgresStrategy::from_config(config)?))
+    })?;
+    registry.register_database(fslevel::NAME, |config| {
+        Ok(Arc::new(FslevelStrategy::from_config(config)?))
     })
 }

@@ -95,7 +95,7 @@ impl DumpSession {
             self.wait_for_replay().await?;
         }
         let running = self.plan.dump.start(self.plan.cx.control())?;
-        dump::finish(running, self.plan.dump.directory(), &self.meter).await?;
+        dump::finish(running, &self.plan.dump, &self.meter).await?;
         self.state = State::Dumped;
         Ok(())
     }
@@ -136,7 +136,7 @@ impl DumpSession {
         let directory = self.plan.dump.directory().to_owned();
         let mut running = first;
         for attempt in 1.. {
-            let Err(error) = dump::finish(running, &directory, &self.meter).await else {
+            let Err(error) = dump::finish(running, &self.plan.dump, &self.meter).await else {
                 break;
             };
             let control = self.plan.cx.control();

@@ -5,6 +5,10 @@ mod backup;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod fslevel;
+#[cfg(test)]
 mod pinning;
 #[cfg(test)]
 mod restore;
