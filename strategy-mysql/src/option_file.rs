@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use diy_backup_core::{
-    BackupContext, Error, ErrorKind, Leftover, Result, ResultExt, write_private,
+    BackupContext, Error, ErrorKind, Leftover, RestoreContext, Result, ResultExt, write_private,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -23,33 +23,54 @@ pub(crate) enum Hideout<'a> {
     /// In the folder for temporary files of the system.
     Temporary,
     /// There too, and recorded in the journal of a backup before it is made.
-    Recorded(&'a BackupContext),
-    /// In a folder that the core removes.
-    Work(&'a Path),
+    OfBackup(&'a BackupContext),
+    /// There too, and recorded in the journal of a restore before it is made.
+    OfRestore(&'a RestoreContext),
+}
+
+/// What the journal says of an option file.
+#[derive(Debug)]
+enum Recorded {
+    OfBackup(BackupContext, Leftover),
+    OfRestore(RestoreContext, Leftover),
+}
+
+impl Recorded {
+    fn new(hideout: Hideout<'_>, folder: &Path) -> Result<Option<Self>> {
+        let leftover = Leftover::new(NAME, KIND, path_text(folder)?);
+        Ok(match hideout {
+            Hideout::Temporary => None,
+            Hideout::OfBackup(cx) => {
+                cx.record_leftover(leftover.clone())?;
+                Some(Self::OfBackup(cx.clone(), leftover))
+            }
+            Hideout::OfRestore(cx) => {
+                cx.record_leftover(leftover.clone())?;
+                Some(Self::OfRestore(cx.clone(), leftover))
+            }
+        })
+    }
+
+    fn forget(&self) -> Result<()> {
+        match self {
+            Self::OfBackup(cx, leftover) => cx.forget_leftover(leftover),
+            Self::OfRestore(cx, leftover) => cx.forget_leftover(leftover),
+        }
+    }
 }
 
 /// An option file in a folder of its own; both are gone when it is dropped.
 #[derive(Debug)]
 pub(crate) struct OptionFile {
     folder: PathBuf,
-    recorded: Option<(BackupContext, Leftover)>,
+    recorded: Option<Recorded>,
 }
 
 impl OptionFile {
     pub(crate) fn create(hideout: Hideout<'_>, content: &SecretString) -> Result<Self> {
         let name = format!("{FOLDER}{:016x}", fastrand::u64(..));
-        let folder = match hideout {
-            Hideout::Work(work) => work.join(name),
-            Hideout::Temporary | Hideout::Recorded(_) => std::env::temp_dir().join(name),
-        };
-        let recorded = match hideout {
-            Hideout::Recorded(cx) => {
-                let leftover = Leftover::new(NAME, KIND, path_text(&folder)?);
-                cx.record_leftover(leftover.clone())?;
-                Some((cx.clone(), leftover))
-            }
-            Hideout::Temporary | Hideout::Work(_) => None,
-        };
+        let folder = std::env::temp_dir().join(name);
+        let recorded = Recorded::new(hideout, &folder)?;
         make_private_folder(&folder)
             .io_context(|| format!("cannot make the folder {}", folder.display()))?;
         let file = Self { folder, recorded };
@@ -65,7 +86,7 @@ impl OptionFile {
     pub(crate) fn remove(&mut self) -> Result<()> {
         remove(&self.folder)?;
         match self.recorded.take() {
-            Some((cx, leftover)) => cx.forget_leftover(&leftover),
+            Some(recorded) => recorded.forget(),
             None => Ok(()),
         }
     }
@@ -241,13 +262,14 @@ mod tests {
     fn the_file_is_private_and_gone_with_its_value() {
         use std::os::unix::fs::PermissionsExt;
 
-        let work = tempfile::tempdir().unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let file = OptionFile::create(Hideout::Work(work.path()), &"x".into()).unwrap();
-        assert_eq!(mode(&file.path()), 0o600);
-        assert_eq!(mode(file.path().parent().unwrap()), 0o700);
+        let file = OptionFile::create(Hideout::Temporary, &"x".into()).unwrap();
+        let path = file.path();
+        let folder = path.parent().unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(folder), 0o700);
         drop(file);
-        assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);
+        assert!(!folder.exists());
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub(crate) async fn missing_grants(
 /// Looks at everything that a restore needs.
 async fn plan(config: &MysqlConfig, cx: &RestoreContext) -> Result<RestorePlan> {
     let control = cx.control();
-    let (server, facts) = Server::reach(config, Hideout::Work(cx.work()), control).await?;
+    let (server, facts) = Server::reach(config, Hideout::Temporary, control).await?;
     check::ensure_supported(facts.release)?;
     let client = server.client(control);
     if facts.read_only {
@@ -142,9 +142,9 @@ async fn plan(config: &MysqlConfig, cx: &RestoreContext) -> Result<RestorePlan> 
     tell_of_other_flavour(cx, &facts);
     Ok(RestorePlan {
         cx: cx.clone(),
+        config: config.clone(),
         beside: Beside::new(&config.name, existing.is_some()),
         database: existing.or_else(|| recorded_database(cx)),
-        server,
         facts,
     })
 }

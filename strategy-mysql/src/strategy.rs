@@ -55,7 +55,7 @@ impl DbStrategy for MysqlStrategy {
 
     async fn prepare(&self, cx: &BackupContext) -> Result<Box<dyn Session>> {
         let control = cx.control();
-        let (server, facts) = Server::reach(&self.config, Hideout::Recorded(cx), control).await?;
+        let (server, facts) = Server::reach(&self.config, Hideout::OfBackup(cx), control).await?;
         check::ensure_supported(facts.release)?;
         let client = server.client(control);
         let name = &self.config.name;

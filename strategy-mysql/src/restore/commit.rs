@@ -10,9 +10,8 @@ use crate::facts::{Database, Table};
 use crate::failure::Failure;
 use crate::sql;
 
-/// Moves every table to the target with one statement, and makes there what cannot be moved.
-///
-/// When that fails, the target is emptied again: it was empty right before.
+/// Moves every table to the target with one statement, which the server does wholly or not at all, and makes there what
+/// cannot be moved. When that last step fails, it can be resumed.
 pub(super) async fn commit(client: &Client, beside: &Beside) -> Result<()> {
     let existing = look(client, &beside.target).await?;
     if existing.is_some() {
@@ -24,17 +23,13 @@ pub(super) async fn commit(client: &Client, beside: &Beside) -> Result<()> {
     if existing.is_none() {
         create(client, &beside.target, &like).await?;
     }
-    match fill(client, beside).await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            // A run that was cancelled has to clean up all the same.
-            let emptied = empty(client, &beside.target, existing.as_ref()).await;
-            Err(match emptied {
-                Ok(()) => error,
-                Err(left) => left.with_source(error),
-            })
+    if let Err(error) = move_tables(client, beside).await {
+        if existing.is_none() {
+            drop_database(client, &beside.target).await?;
         }
+        return Err(error);
     }
+    make_objects(client, beside).await
 }
 
 /// Finishes a commit that a run which died has begun, or has not begun yet.
@@ -67,19 +62,35 @@ pub(super) async fn is_moved(client: &Client, beside: &Beside) -> Result<bool> {
     })
 }
 
+/// Makes the target what it was before a commit that has failed: absent or empty.
+pub(super) async fn take_back(client: &Client, beside: &Beside) -> Result<()> {
+    let Some(like) = look(client, &beside.target).await? else {
+        return Ok(());
+    };
+    if !is_moved(client, beside).await? {
+        return Ok(());
+    }
+    drop_database(client, &beside.target).await?;
+    if beside.target_existed {
+        create(client, &beside.target, &like).await?;
+    }
+    Ok(())
+}
+
 /// Drops the database beside the target. Does nothing if it is gone already.
 pub(super) async fn drop_temporary(client: &Client, beside: &Beside) -> Result<()> {
-    let name = sql::identifier(&beside.temporary);
+    drop_database(client, &beside.temporary).await
+}
+
+async fn drop_database(client: &Client, name: &str) -> Result<()> {
+    let quoted = sql::identifier(name);
     client
-        .execute(&format!("DROP DATABASE IF EXISTS {name};"))
+        .execute(&format!("DROP DATABASE IF EXISTS {quoted};"))
         .await
         .map_err(|failure| {
             failure
-                .doing(format!(
-                    "drop the temporary database {:?}",
-                    beside.temporary
-                ))
-                .with_hint(format!("Drop it by hand: `DROP DATABASE {name};`."))
+                .doing(format!("drop the unfinished database {name:?}"))
+                .with_hint(format!("Drop it by hand: `DROP DATABASE {quoted};`."))
         })
 }
 
@@ -106,27 +117,27 @@ pub(super) async fn try_create(
     client.execute(&sql).await
 }
 
-async fn fill(client: &Client, beside: &Beside) -> Result<()> {
+async fn move_tables(client: &Client, beside: &Beside) -> Result<()> {
     let tables = movable(client, &beside.temporary).await?;
-    if !tables.is_empty() {
-        let moves: Vec<String> = tables
-            .iter()
-            .map(|table| {
-                let (from, to) = (&beside.temporary, &beside.target);
-                let name = &table.name;
-                format!(
-                    "{} TO {}",
-                    sql::qualified(from, name),
-                    sql::qualified(to, name)
-                )
-            })
-            .collect();
-        client
-            .execute(&format!("RENAME TABLE {};", moves.join(", ")))
-            .await
-            .map_err(|failure| failure.doing(format!("move the tables to {:?}", beside.target)))?;
+    if tables.is_empty() {
+        return Ok(());
     }
-    make_objects(client, beside).await
+    let moves: Vec<String> = tables
+        .iter()
+        .map(|table| {
+            let (from, to) = (&beside.temporary, &beside.target);
+            let name = &table.name;
+            format!(
+                "{} TO {}",
+                sql::qualified(from, name),
+                sql::qualified(to, name)
+            )
+        })
+        .collect();
+    client
+        .execute(&format!("RENAME TABLE {};", moves.join(", ")))
+        .await
+        .map_err(|failure| failure.doing(format!("move the tables to {:?}", beside.target)))
 }
 
 async fn make_objects(client: &Client, beside: &Beside) -> Result<()> {
@@ -137,18 +148,6 @@ async fn make_objects(client: &Client, beside: &Beside) -> Result<()> {
         objects::make_anew(client, &beside.temporary, &beside.target).await?;
     }
     Ok(())
-}
-
-/// Makes the target what it was: absent or empty.
-async fn empty(client: &Client, name: &str, like: Option<&Database>) -> Result<()> {
-    let dropped = client
-        .execute(&format!("DROP DATABASE {};", sql::identifier(name)))
-        .await;
-    dropped.map_err(|failure| failure.doing(format!("empty the database {name:?} again")))?;
-    match like {
-        Some(like) => create(client, name, like).await,
-        None => Ok(()),
-    }
 }
 
 async fn movable(client: &Client, database: &str) -> Result<Vec<Table>> {

@@ -12,9 +12,11 @@ use super::objects;
 use super::place::Beside;
 use super::script;
 use crate::client::Client;
+use crate::config::MysqlConfig;
 use crate::dump;
 use crate::facts::{Database, Facts, Table};
 use crate::failure::Failure;
+use crate::option_file::Hideout;
 use crate::scan::Scan;
 use crate::server::Server;
 
@@ -22,10 +24,10 @@ use crate::server::Server;
 #[derive(Debug)]
 pub(super) struct RestorePlan {
     pub(super) cx: RestoreContext,
+    pub(super) config: MysqlConfig,
     pub(super) beside: Beside,
     /// That of the empty database there is, or else of the original.
     pub(super) database: Option<Database>,
-    pub(super) server: Server,
     pub(super) facts: Facts,
 }
 
@@ -33,7 +35,10 @@ pub(super) struct RestorePlan {
 #[derive(Debug)]
 pub(super) struct RestoreInto {
     plan: RestorePlan,
+    /// Reached when the restore begins: before, nothing may be recorded.
+    server: Option<Server>,
     leftover: Option<Leftover>,
+    commit_begun: bool,
     tables: Vec<Table>,
 }
 
@@ -41,7 +46,9 @@ impl RestoreInto {
     pub(super) fn new(plan: RestorePlan) -> Self {
         Self {
             plan,
+            server: None,
             leftover: None,
+            commit_begun: false,
             tables: Vec::new(),
         }
     }
@@ -50,8 +57,14 @@ impl RestoreInto {
         self.plan.cx.control()
     }
 
-    fn client(&self) -> Client {
-        self.plan.server.client(self.control())
+    fn server(&self) -> Result<&Server> {
+        self.server
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the restore has not begun"))
+    }
+
+    fn client(&self) -> Result<Client> {
+        Ok(self.server()?.client(self.control()))
     }
 
     fn record(&mut self) -> Result<()> {
@@ -78,7 +91,7 @@ impl RestoreInto {
     }
 
     async fn create(&self) -> Result<()> {
-        let client = self.client();
+        let client = self.client()?;
         let name = &self.plan.beside.temporary;
         let wanted = self.plan.database.clone().unwrap_or_else(|| Database {
             // What Bitbucket asks for.
@@ -99,7 +112,7 @@ impl RestoreInto {
     }
 
     async fn fill(&mut self, path: &Path) -> Result<()> {
-        let server = &self.plan.server;
+        let server = self.server()?;
         let mut client = server.client(self.control());
         if server.tools().client_knows("sandbox") {
             client = client.with_arg("--sandbox");
@@ -109,7 +122,7 @@ impl RestoreInto {
             .feed(name, |input| script::copy(path, input))
             .await
             .map_err(|failure| failure.doing("run the dump"))?;
-        let tables = Table::all(&self.client(), name)
+        let tables = Table::all(&self.client()?, name)
             .await
             .map_err(|failure| failure.doing("list the restored tables"))?;
         objects::set_aside(server, name, &tables, self.control()).await?;
@@ -127,6 +140,9 @@ impl RestoreSession for RestoreInto {
         };
         let path = super::find_dump(database)?;
         self.ensure_whole(&path).await?;
+        let hideout = Hideout::OfRestore(&self.plan.cx);
+        let (server, _) = Server::reach(&self.plan.config, hideout, self.control()).await?;
+        self.server = Some(server);
         self.record()?;
         self.create().await?;
         self.fill(&path).await
@@ -137,7 +153,8 @@ impl RestoreSession for RestoreInto {
         // Once the tables move, a restore is not cancelled between them and their triggers.
         let control = self.control().for_cleanup();
         self.control().ensure_running()?;
-        let client = self.plan.server.client(&control);
+        let client = self.server()?.client(&control);
+        self.commit_begun = true;
         commit::commit(&client, &beside).await?;
         // From here on the restore has succeeded, whatever becomes of the empty database.
         match commit::drop_temporary(&client, &beside).await {
@@ -154,7 +171,7 @@ impl RestoreSession for RestoreInto {
 
     async fn verify(&mut self) -> Result<()> {
         let target = &self.plan.beside.target;
-        let found = Table::all(&self.client(), target)
+        let found = Table::all(&self.client()?, target)
             .await
             .map_err(|failure| failure.doing("list the restored tables"))?;
         let names = |tables: &[Table]| -> Vec<String> {
@@ -173,7 +190,12 @@ impl RestoreSession for RestoreInto {
 
     async fn abort(mut self: Box<Self>) -> Result<()> {
         if self.leftover.is_some() {
-            let client = self.plan.server.client(&self.control().for_cleanup());
+            let client = self.server()?.client(&self.control().for_cleanup());
+            // What stands in the target is ours if there were tables to move, and all of them have been moved.
+            let had_tables = self.tables.iter().any(|table| !table.is_view());
+            if self.commit_begun && had_tables {
+                commit::take_back(&client, &self.plan.beside).await?;
+            }
             commit::drop_temporary(&client, &self.plan.beside).await?;
         }
         self.forget()
