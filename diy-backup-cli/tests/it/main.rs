@@ -4,5 +4,9 @@
 mod failures;
 mod hostile_input;
 mod job;
+#[cfg(unix)]
+mod mssql;
+mod mysql;
 mod preflight;
+mod search;
 mod site;
