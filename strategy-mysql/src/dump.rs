@@ -59,13 +59,13 @@ pub(crate) enum Proof {
 
 impl Dump {
     /// Plans a dump into `folder`, and makes the file, so that it is its owner's alone from the beginning.
-    pub(crate) fn new(server: &Server, folder: &Path) -> Result<Self> {
+    pub(crate) async fn new(server: &Server, folder: &Path, control: &Control) -> Result<Self> {
         let path = folder.join(FILE);
         write_private(&path, b"")?;
-        let tools = server.tools();
+        let arguments = server.tools().dump_arguments(control).await?;
         let mut result = std::ffi::OsString::from("--result-file=");
         result.push(&path);
-        let mut tool = server
+        let tool = server
             .dump_tool()
             .arg(result)
             .args([
@@ -76,15 +76,8 @@ impl Dump {
                 "--comments",
             ])
             .args(["--routines", "--events", "--triggers"])
-            .args(["--no-tablespaces", "--skip-add-locks"]);
-        // MySQL's alone: counters of replication are for the server they come from, and statistics of columns are for
-        // a table that MariaDB does not have.
-        if tools.dump_knows("set-gtid-purged") {
-            tool = tool.arg("--set-gtid-purged=OFF");
-        }
-        if tools.dump_knows("column-statistics") {
-            tool = tool.arg("--column-statistics=0");
-        }
+            .args(["--no-tablespaces", "--skip-add-locks"])
+            .args(arguments);
         Ok(Self {
             tool,
             database: server.config().name.clone(),

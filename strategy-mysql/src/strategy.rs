@@ -71,7 +71,7 @@ impl DbStrategy for MysqlStrategy {
         let database = database.ok_or_else(|| check::no_such_database(name))?;
         let plan = Plan {
             cx: cx.clone(),
-            dump: Dump::new(&server, &cx.staging().database())?,
+            dump: Dump::new(&server, &cx.staging().database(), control).await?,
             server,
             facts,
             database,

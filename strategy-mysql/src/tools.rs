@@ -112,8 +112,6 @@ pub(crate) struct Tools {
     pub(crate) client: Tool,
     pub(crate) dump: Tool,
     pub(crate) release: Release,
-    client_help: String,
-    dump_help: String,
 }
 
 impl Tools {
@@ -160,22 +158,31 @@ impl Tools {
             )
         })?;
         Ok(Self {
-            client_help: help(&client, control).await?,
-            dump_help: help(&dump, control).await?,
             client,
             dump,
             release,
         })
     }
 
-    /// Whether the dump program has the option `--name`.
-    pub(crate) fn dump_knows(&self, name: &str) -> bool {
-        knows(&self.dump_help, name)
+    /// What only some dump programs have to be told, as far as this one knows it: counters of replication are for the
+    /// server they come from, and statistics of columns for a table that MariaDB does not have.
+    pub(crate) async fn dump_arguments(&self, control: &Control) -> Result<Vec<&'static str>> {
+        let help = help(&self.dump, control).await?;
+        let all = [
+            ("set-gtid-purged", "--set-gtid-purged=OFF"),
+            ("column-statistics", "--column-statistics=0"),
+        ];
+        Ok(all
+            .into_iter()
+            .filter(|(option, _)| knows(&help, option))
+            .map(|(_, argument)| argument)
+            .collect())
     }
 
-    /// Whether the client has the option `--name`.
-    pub(crate) fn client_knows(&self, name: &str) -> bool {
-        knows(&self.client_help, name)
+    /// What keeps the client from obeying commands in a dump, as far as this one knows it.
+    pub(crate) async fn sandbox_argument(&self, control: &Control) -> Result<Option<&'static str>> {
+        let help = help(&self.client, control).await?;
+        Ok(knows(&help, "sandbox").then_some("--sandbox"))
     }
 }
 

@@ -90,21 +90,15 @@ async fn script(
     views: &[&str],
     control: &Control,
 ) -> Result<Vec<u8>> {
-    let tool = server.dump_tool().args(["--no-data", "--no-tablespaces"]);
-    let mut objects = tool
+    let tool = server
+        .dump_tool()
+        .args(["--no-data", "--no-tablespaces"])
+        .args(server.tools().dump_arguments(control).await?);
+    let objects = tool
         .clone()
         .args(["--no-create-info", "--routines", "--events", "--triggers"])
         .arg("--add-drop-trigger");
-    let mut definitions = tool.args(["--skip-triggers"]);
-    for (option, argument) in [
-        ("set-gtid-purged", "--set-gtid-purged=OFF"),
-        ("column-statistics", "--column-statistics=0"),
-    ] {
-        if server.tools().dump_knows(option) {
-            objects = objects.arg(argument);
-            definitions = definitions.arg(argument);
-        }
-    }
+    let definitions = tool.arg("--skip-triggers");
     let objects = objects.args(["--", database]).run(control).await?;
     let mut script = without_sandbox(&objects.stdout).to_vec();
     if !views.is_empty() {

@@ -114,8 +114,8 @@ impl RestoreInto {
     async fn fill(&mut self, path: &Path) -> Result<()> {
         let server = self.server()?;
         let mut client = server.client(self.control());
-        if server.tools().client_knows("sandbox") {
-            client = client.with_arg("--sandbox");
+        if let Some(sandbox) = server.tools().sandbox_argument(self.control()).await? {
+            client = client.with_arg(sandbox);
         }
         let name = &self.plan.beside.temporary;
         client
