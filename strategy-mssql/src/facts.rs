@@ -106,6 +106,8 @@ pub(crate) struct DatabaseFacts {
     pub(crate) encrypted: bool,
     pub(crate) accessible: bool,
     pub(crate) may_back_up: bool,
+    /// Whether the login sees what others have made in it: the server shows nobody what he may not use.
+    pub(crate) sees_everything: bool,
 }
 
 impl DatabaseFacts {
@@ -115,7 +117,8 @@ impl DatabaseFacts {
             .query(&format!(
                 "SELECT {} AS state, {} AS access, {} AS recovery, {} AS collation, CONVERT(int, d.is_encrypted) AS encrypted, \
                  HAS_DBACCESS(d.name) AS accessible, \
-                 HAS_PERMS_BY_NAME(QUOTENAME(d.name), N'DATABASE', N'BACKUP DATABASE') AS may_back_up \
+                 HAS_PERMS_BY_NAME(QUOTENAME(d.name), N'DATABASE', N'BACKUP DATABASE') AS may_back_up, \
+                 HAS_PERMS_BY_NAME(QUOTENAME(d.name), N'DATABASE', N'VIEW DEFINITION') AS sees_everything \
                  FROM sys.databases AS d WHERE d.name = {};",
                 sql::hex("d.state_desc"),
                 sql::hex("d.user_access_desc"),
@@ -135,6 +138,7 @@ impl DatabaseFacts {
             encrypted: row.is_one("encrypted")?,
             accessible: row.is_one("accessible")?,
             may_back_up: row.is_one("may_back_up")?,
+            sees_everything: row.is_one("sees_everything")?,
         }))
     }
 

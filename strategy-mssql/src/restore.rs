@@ -67,8 +67,8 @@ async fn plan(config: &MssqlConfig, cx: &RestoreContext) -> Result<RestorePlan> 
     let target = DatabaseFacts::of(&server, name)
         .await
         .map_err(|failure| failure.doing(format!("look at the database {name:?}")))?;
-    if let Some(target) = &target {
-        ensure_empty(&server, target).await?;
+    if target.is_some() {
+        place::ensure_empty(&server, name).await?;
     }
     ensure_allowed(&facts, target.is_some())?;
     let folder = |own: &Option<String>, servers: &Option<String>, key: &str| {
@@ -92,23 +92,6 @@ async fn plan(config: &MssqlConfig, cx: &RestoreContext) -> Result<RestorePlan> 
         files: SharedFiles::new(config, cx.id()),
         server,
     })
-}
-
-/// A database in use is no target, and neither is one of which nobody can tell whether it is.
-async fn ensure_empty(server: &Server, target: &DatabaseFacts) -> Result<()> {
-    let name = &server.config().name;
-    if !target.is_online() || !target.accessible {
-        let what = if target.is_online() {
-            "not open to this login"
-        } else {
-            target.state.as_str()
-        };
-        let message = format!(
-            "the database {name:?} is {what}, so that it cannot be seen whether it is empty"
-        );
-        return Err(not_empty(message, name));
-    }
-    place::ensure_no_objects(server, name).await
 }
 
 fn not_empty(message: String, name: &str) -> Error {

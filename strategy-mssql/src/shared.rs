@@ -132,6 +132,13 @@ impl SharedFiles {
 
     /// Removes all of them.
     pub(crate) fn remove(&self) -> Result<()> {
+        if !self.directory.is_dir() {
+            let message = format!(
+                "the shared folder {} is not there",
+                self.directory.display()
+            );
+            return Err(Error::new(ErrorKind::Io, message).with_hint("Is it mounted?"));
+        }
         let results = Part::ALL.map(|part| self.remove_one(part));
         results.into_iter().collect()
     }

@@ -138,7 +138,14 @@ fn backup(
 ) -> Result<Said, Refusal> {
     let number = select::open(store, name)?;
     let denied = format!("BACKUP DATABASE permission denied in database '{name}'.");
-    allowed(store, "BACKUP DATABASE", &denied).map_err(|refusal| refusal.ends("BACKUP"))?;
+    let own = store
+        .state
+        .databases
+        .get(name)
+        .is_some_and(|known| known.own);
+    if !own {
+        allowed(store, "BACKUP DATABASE", &denied).map_err(|refusal| refusal.ends("BACKUP"))?;
+    }
     let edition = &store.state.edition;
     if options.has("COMPRESSION") && (edition.starts_with("Express") || edition.starts_with("Web"))
     {

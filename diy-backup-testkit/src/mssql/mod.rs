@@ -77,6 +77,8 @@ pub enum SqlPermission {
     BackupDatabase,
     /// Use databases of others.
     Connect,
+    /// See what others have made in their databases.
+    ViewDefinition,
 }
 
 impl SqlPermission {
@@ -86,6 +88,7 @@ impl SqlPermission {
             Self::AlterAnyDatabase => "ALTER ANY DATABASE",
             Self::BackupDatabase => "BACKUP DATABASE",
             Self::Connect => "CONNECT",
+            Self::ViewDefinition => "VIEW DEFINITION",
         }
     }
 }
@@ -124,6 +127,7 @@ impl SqlServerDouble {
                 "ALTER ANY DATABASE",
                 "BACKUP DATABASE",
                 "CONNECT",
+                "VIEW DEFINITION",
             ]
             .map(str::to_owned)
             .into(),

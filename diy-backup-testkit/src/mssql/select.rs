@@ -146,7 +146,14 @@ fn objects(store: &Store, name: &str) -> Result<Vec<Record>, Refusal> {
         object("QueryNotificationErrorsQueue", 1),
         object("sysrowsets", 1),
     ];
-    if rows_of(&store.content(database)).is_some() {
+    // Without the right to it, nobody sees what others have made.
+    let own = store
+        .state
+        .databases
+        .get(name)
+        .is_some_and(|known| known.own);
+    let visible = own || store.state.permissions.contains("VIEW DEFINITION");
+    if visible && rows_of(&store.content(database)).is_some() {
         objects.push(object("push", 0));
     }
     Ok(objects)
@@ -308,13 +315,16 @@ impl Scope<'_> {
             (Value::Text { text, .. }, "DATABASE", "CREATE DATABASE") if text == "master" => {
                 has("CREATE ANY DATABASE")
             }
-            (Value::Text { text, .. }, "DATABASE", "BACKUP DATABASE") => {
+            (Value::Text { text, .. }, "DATABASE", "BACKUP DATABASE" | "VIEW DEFINITION") => {
                 // The name is an identifier here, so that it has to be quoted if it is odd.
                 let known = state
                     .databases
                     .iter()
                     .find(|(name, _)| format!("[{}]", name.replace(']', "]]")) == *text);
                 match known {
+                    Some((name, known)) if known.own && open(self.store, name).is_ok() => {
+                        Value::Number(1)
+                    }
                     Some((name, _)) if open(self.store, name).is_ok() => has(permission),
                     Some(_) => Value::Number(0),
                     None => Value::Null,

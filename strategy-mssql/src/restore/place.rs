@@ -6,7 +6,7 @@ use diy_backup_core::{Error, ErrorKind, Leftover, Result};
 use serde::{Deserialize, Serialize};
 
 use super::not_empty;
-use crate::facts::{exists, user_objects};
+use crate::facts::{DatabaseFacts, exists, user_objects};
 use crate::failure::{Failure, IN_USE};
 use crate::sql;
 use crate::sqlcmd::Server;
@@ -92,7 +92,7 @@ impl Beside {
         if let Some(replaced) = &self.replaced
             && is_there(server, &self.target).await?
         {
-            ensure_no_objects(server, &self.target).await?;
+            ensure_empty(server, &self.target).await?;
             rename(server, &self.target, replaced).await?;
         }
         let renamed = rename(server, &self.temporary, &self.target).await;
@@ -115,7 +115,7 @@ impl Beside {
             return Ok(());
         }
         if is_there(server, &self.target).await? {
-            ensure_no_objects(server, replaced).await?;
+            ensure_empty(server, replaced).await?;
             drop_database(server, replaced).await
         } else {
             rename(server, replaced, &self.target).await
@@ -135,16 +135,30 @@ async fn is_there(server: &Server, name: &str) -> Result<bool> {
         .map_err(|failure| failure.doing("list the databases"))
 }
 
-/// That a database holds nothing of its users.
-pub(super) async fn ensure_no_objects(server: &Server, name: &str) -> Result<()> {
-    let objects = user_objects(server, name)
-        .await
-        .map_err(|failure| failure.doing(format!("see whether the database {name:?} is empty")))?;
-    if objects == 0 {
-        return Ok(());
-    }
+/// That a database holds nothing of its users. A database in use is no target, and neither is one of which the login
+/// cannot tell.
+pub(super) async fn ensure_empty(server: &Server, name: &str) -> Result<()> {
+    let looking =
+        |failure: Failure| failure.doing(format!("see whether the database {name:?} is empty"));
+    let facts = DatabaseFacts::of(server, name).await.map_err(looking)?;
+    let hidden = match &facts {
+        None => "not there any more",
+        Some(facts) if !facts.is_online() => facts.state.as_str(),
+        Some(facts) if !facts.accessible => "not open to this login",
+        Some(facts) if !facts.sees_everything => "not shown to this login (VIEW DEFINITION)",
+        Some(_) => {
+            let objects = user_objects(server, name).await.map_err(looking)?;
+            if objects == 0 {
+                return Ok(());
+            }
+            let message = format!(
+                "the database {name:?} is not empty: it holds {objects} tables and other objects"
+            );
+            return Err(not_empty(message, name));
+        }
+    };
     let message =
-        format!("the database {name:?} is not empty: it holds {objects} tables and other objects");
+        format!("the database {name:?} is {hidden}, so that it cannot be seen whether it is empty");
     Err(not_empty(message, name))
 }
 

@@ -41,6 +41,11 @@ async fn a_database_with_anything_in_it_or_out_of_sight_is_refused() {
         );
     }
     double.set_state(DATABASE, "ONLINE").unwrap();
+    // The server shows a login without this right no tables, as if there were none.
+    double.revoke(SqlPermission::ViewDefinition).unwrap();
+    let error = run.prepare_restore(&strategy, &artifact).await.unwrap_err();
+    assert!(error.to_string().contains("VIEW DEFINITION"), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::TargetNotEmpty);
     assert_eq!(double.pushes(DATABASE).unwrap(), before);
     assert_eq!(databases(&double), [DATABASE]);
 }
