@@ -14,6 +14,10 @@ pub(crate) fn for_refusal(reply: &Reply) -> Option<String> {
         PATH_REPO.to_owned()
     } else if says("repository type [s3] does not exist") {
         S3_PLUGIN.to_owned()
+    } else if reply.is_of_type("repository_missing_exception") {
+        "The cluster does not know this snapshot repository: set `repository` in [elasticsearch] to the one that the backup was made with, or make \
+         it with `PUT /_snapshot/NAME`."
+            .to_owned()
     } else if says("license") {
         "Renew the cluster's licence: `GET /_license` shows which one it has.".to_owned()
     } else if reply.status == 401 {

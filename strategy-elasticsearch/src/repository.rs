@@ -38,7 +38,10 @@ pub(crate) enum Found {
 
 impl Repository {
     pub(crate) fn new(kind: RepositoryKind, config: &SearchConfig) -> Self {
+        // Amazon takes either of the two; the region signs the calls all the same.
+        let by_endpoint = kind == RepositoryKind::AmazonEs && config.endpoint.is_some();
         let keys = config.repository_keys().into_iter();
+        let keys = keys.filter(|(key, _)| !(by_endpoint && *key == "region"));
         let own = keys.filter_map(|(key, value)| Some((key.replace('-', "_"), value?.to_owned())));
         let more = config.repository_settings.iter();
         let more = more.map(|(key, value)| (key.clone(), value.to_string()));
@@ -185,6 +188,21 @@ mod tests {
     fn what_was_asked_for_is_the_same_whatever_else_is_tuned() {
         let settings = json!({"bucket": "b", "base_path": "p", "compress": "true", "max_snapshot_bytes_per_sec": "40mb", "readonly": "false"});
         assert_eq!(compared("s3", &settings), Found::Same);
+    }
+
+    #[test]
+    fn amazon_is_told_the_endpoint_or_the_region() {
+        let text = "url = 'https://x'\nbucket = 'b'\nregion = 'us-east-1'\nrole-arn = 'r'\n";
+        for (more, sent) in [
+            ("", "region"),
+            ("endpoint = 's3.amazonaws.com'", "endpoint"),
+        ] {
+            let section = Section::from_text("elasticsearch", &format!("{text}{more}")).unwrap();
+            let config = SearchConfig::from_section(RepositoryKind::AmazonEs, &section).unwrap();
+            let repository = Repository::new(RepositoryKind::AmazonEs, &config);
+            let names: Vec<&str> = repository.settings.keys().map(String::as_str).collect();
+            assert_eq!(names, ["bucket", sent, "role_arn"]);
+        }
     }
 
     #[test]

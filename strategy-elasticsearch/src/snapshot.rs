@@ -94,6 +94,10 @@ impl SnapshotId {
         leftover.kind == SNAPSHOT
     }
 
+    pub(crate) fn repository(&self) -> &str {
+        &self.repository
+    }
+
     pub(crate) fn path(&self) -> [&str; 3] {
         ["_snapshot", &self.repository, &self.snapshot]
     }
@@ -134,8 +138,8 @@ impl SnapshotId {
         control: &Control,
     ) -> Result<Option<Snapshot>> {
         let reply = cluster.ask(&Call::get(&self.path()), control).await?;
-        if reply.is_missing() {
-            return missing(&reply);
+        if is_gone(&reply) {
+            return Ok(None);
         }
         let document = reply.accepted(&format!("show the snapshot {self}"))?;
         let mut list: List = reply::read(document, "a snapshot")?;
@@ -199,8 +203,8 @@ impl SnapshotId {
             return Err(Error::new(ErrorKind::Search, message));
         }
         let reply = cluster.tell(Call::delete(&self.path()), control).await?;
-        if reply.is_missing() {
-            return missing::<()>(&reply).map(|_| ());
+        if is_gone(&reply) {
+            return Ok(());
         }
         reply.accepted(&format!("delete the snapshot {self}"))?;
         Ok(())
@@ -213,15 +217,9 @@ impl std::fmt::Display for SnapshotId {
     }
 }
 
-/// Gone are a snapshot that is not in the repository, and one whose repository the cluster does not know. A 404 of
-/// something else, such as a proxy, says nothing.
-fn missing<T>(reply: &Reply) -> Result<Option<T>> {
-    let gone = ["snapshot_missing_exception", "repository_missing_exception"];
-    if gone.iter().any(|kind| reply.is_of_type(kind)) {
-        Ok(None)
-    } else {
-        Err(reply.refused("show a snapshot"))
-    }
+/// A snapshot is gone when the repository says so. A 404 of something else, such as a proxy, says nothing.
+fn is_gone(reply: &Reply) -> bool {
+    reply.is_missing() && reply.is_of_type("snapshot_missing_exception")
 }
 
 #[derive(Deserialize)]

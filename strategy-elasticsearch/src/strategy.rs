@@ -8,7 +8,7 @@ use diy_backup_core::{
 use crate::check;
 use crate::cluster::{Cluster, InFlight};
 use crate::config::{RepositoryKind, SearchConfig};
-use crate::repository::Repository;
+use crate::repository::{Found, Repository};
 use crate::restore::RestoredIndices;
 use crate::session;
 use crate::snapshot::SnapshotId;
@@ -57,7 +57,15 @@ impl SearchStrategy {
 
     async fn delete_snapshot(&self, id: &str) -> Result<()> {
         let id = SnapshotId::parse(id)?;
-        id.delete(&self.cluster().await?, &Control::new()).await
+        let (cluster, control) = (self.cluster().await?, Control::new());
+        let repository = self.repository();
+        // Without its repository, a snapshot would seem to be gone.
+        if id.repository() == repository.name()
+            && repository.look(&cluster, &control).await? == Found::Missing
+        {
+            repository.ensure(&cluster, &control).await?;
+        }
+        id.delete(&cluster, &control).await
     }
 }
 

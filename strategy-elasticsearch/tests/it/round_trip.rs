@@ -186,6 +186,22 @@ async fn a_snapshot_that_somebody_else_has_made_is_neither_deleted_nor_restored(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_deleted_although_the_cluster_has_forgotten_its_repository() {
+    let place = skip_unless!(Place::shared());
+    place.fill();
+    let strategy = fs(&place.section());
+    let artifact = back_up(&*strategy, &backup_cx()).await.unwrap();
+    let repository = format!("/_snapshot/{}", place.name);
+    place.must("DELETE", &repository, &Value::Null);
+    strategy.delete(&artifact).await.unwrap();
+    assert!(place.snapshots().is_empty());
+
+    let of_another = diy_backup_core::Artifact::external(["unknown/s".to_owned()]);
+    let error = strategy.delete(&of_another).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("does not know"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repository_of_that_name_with_other_settings_is_refused() {
     let place = skip_unless!(Place::shared());
     place.fill();
