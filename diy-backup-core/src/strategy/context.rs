@@ -328,7 +328,7 @@ impl RestoreContext {
         &self.inner.home
     }
 
-    /// A private folder for temporary files, which the core removes in the end.
+    /// A private folder for temporary files. The core makes it before `intake`, and removes it before `commit`.
     pub fn work(&self) -> &Path {
         &self.inner.work
     }
