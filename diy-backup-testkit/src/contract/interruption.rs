@@ -188,7 +188,7 @@ pub(super) async fn abort_restore<H: Harness>(
         let prepared = way_back.prepare(&cx).await;
         let mut session = prepared.breaks(Promise::Restore, "`prepare_restore`")?;
         if step != Step::Prepare {
-            let source = stage.unpack(&mut session, Unpacked::InIntake).await?;
+            let source = stage.unpack(&cx, &mut session, Unpacked::InIntake).await?;
             if step == Step::Apply {
                 let applied = session.apply(&source).await;
                 applied.breaks(Promise::Restore, "`apply`")?;
@@ -215,7 +215,7 @@ pub(super) async fn cancel_restore<H: Harness>(stage: Stage<H>) -> Result<(), Br
         let cx = stage.restore_cx(&taken.artifact, &control)?;
         let prepared = way_back.prepare(&cx).await;
         let mut session = prepared.breaks(Promise::Restore, "`prepare_restore`")?;
-        let source = stage.unpack(&mut session, Unpacked::InIntake).await?;
+        let source = stage.unpack(&cx, &mut session, Unpacked::InIntake).await?;
         let cancel = async {
             tokio::time::sleep(pause).await;
             control.cancel(CancelReason::Requested);
@@ -247,7 +247,7 @@ pub(super) async fn drop_restore<H: Harness>(
         } else {
             let prepared = way_back.prepare(&cx).await;
             let mut session = prepared.breaks(Promise::Restore, "`prepare_restore`")?;
-            let source = stage.unpack(&mut session, Unpacked::InIntake).await?;
+            let source = stage.unpack(&cx, &mut session, Unpacked::InIntake).await?;
             if step == Step::Apply {
                 let _ = timeout(pause, session.apply(&source)).await;
             }

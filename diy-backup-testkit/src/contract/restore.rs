@@ -30,7 +30,7 @@ pub(super) async fn round_trip<H: Harness>(
         })
     };
     unchanged("`prepare_restore`").await?;
-    let source = stage.unpack(&mut session, how).await?;
+    let source = stage.unpack(&cx, &mut session, how).await?;
     unchanged("`intake`").await?;
     let applied = session.apply(&source).await;
     applied.breaks(Promise::Restore, what)?;
@@ -57,7 +57,7 @@ pub(super) async fn restore<H: Harness>(
     let cx = stage.restore_cx(&taken.artifact, &Control::new())?;
     let prepared = way_back.prepare(&cx).await;
     let mut session = prepared.breaks(Promise::Restore, "`prepare_restore`")?;
-    let source = stage.unpack(&mut session, how).await?;
+    let source = stage.unpack(&cx, &mut session, how).await?;
     let applied = session.apply(&source).await;
     applied.breaks(Promise::Restore, "`apply`")?;
     finish(&mut session, "a restore").await
@@ -105,7 +105,7 @@ pub(super) async fn resumes_a_commit<H: Harness>(stage: Stage<H>) -> Result<(), 
     let cx = stage.restore_cx(&taken.artifact, &Control::new())?;
     let prepared = way_back.prepare(&cx).await;
     let mut session = prepared.breaks(Promise::Restore, "`prepare_restore`")?;
-    let source = stage.unpack(&mut session, Unpacked::InIntake).await?;
+    let source = stage.unpack(&cx, &mut session, Unpacked::InIntake).await?;
     let applied = session.apply(&source).await;
     applied.breaks(Promise::Restore, "`apply`")?;
     let leftovers = cx.leftovers();

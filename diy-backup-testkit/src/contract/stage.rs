@@ -182,7 +182,6 @@ impl<H: Harness> Stage<H> {
         let record = PartRecord::new(self.strategy.name(), artifact.clone());
         manifest.parts.insert(self.strategy.role(), record);
         let work = self.folder.path().join(format!("work-{id}"));
-        make_private(&work).breaks(Promise::Harness, "the work folder")?;
         Ok(RestoreContext::new(id, work)
             .with_manifest(manifest)
             .for_part(self.strategy.role())
@@ -193,9 +192,12 @@ impl<H: Harness> Stage<H> {
     /// What the archive hands to `apply`, after it has asked the session where to unpack.
     pub(super) async fn unpack(
         &self,
+        cx: &RestoreContext,
         session: &mut Box<dyn RestoreSession>,
         how: Unpacked,
     ) -> Result<RestoreSource, BrokenPromise> {
+        // As the core does: not before everything was validated.
+        make_private(cx.work()).breaks(Promise::Harness, "the work folder")?;
         let folders = session.intake().await;
         let folders = folders.breaks(Promise::Restore, "`intake` failed")?;
         let staging = self.staging();
