@@ -73,6 +73,10 @@ impl Failure {
             Self::Lost(error) if error.kind() == ErrorKind::Cancelled || error.hint().is_some() => {
                 error
             }
+            Self::Lost(error) if error.kind() != ErrorKind::Tool => {
+                let kind = error.kind();
+                Error::new(kind, format!("cannot {doing}")).with_source(error)
+            }
             Self::Lost(error) => {
                 let hint = login_hint(&error.to_string());
                 Error::new(ErrorKind::Database, format!("cannot {doing}"))

@@ -57,7 +57,8 @@ pub(crate) async fn discard(config: &MssqlConfig, leftover: &Leftover) -> Result
 
 /// Looks at everything that a restore needs before anything changes.
 async fn plan(config: &MssqlConfig, cx: &RestoreContext) -> Result<RestorePlan> {
-    let server = Server::reach(config, cx.work(), cx.control()).await?;
+    // The work folder is there for a part of the restore only.
+    let server = Server::reach_for_now(config, cx.control()).await?;
     let facts = Facts::of(&server)
         .await
         .map_err(|failure| failure.doing("log in to the server"))?;

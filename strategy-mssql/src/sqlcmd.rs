@@ -56,7 +56,7 @@ impl Server {
         })
     }
 
-    /// For what has no folder of its own: checks, and putting right what a dead run left.
+    /// For what has no folder of its own all the while: checks, restores, and putting right what a dead run left.
     pub(crate) async fn reach_for_now(config: &MssqlConfig, control: &Control) -> Result<Self> {
         Self::reach(config, &std::env::temp_dir(), control).await
     }
