@@ -5,5 +5,6 @@
 mod backup;
 mod check;
 mod contract;
+mod double;
 mod restore;
 mod support;
