@@ -16,7 +16,7 @@ fn program() -> std::path::PathBuf {
         .unwrap()
         .parent()
         .unwrap()
-        .join("examples/sqlcmd")
+        .join("examples/double_of_sqlcmd")
 }
 
 #[test]
