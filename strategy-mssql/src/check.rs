@@ -155,7 +155,7 @@ async fn check_database(
         return Ok(());
     }
     let login = sql::identifier(&facts.login);
-    if !database.accessible || !database.may_back_up {
+    if !database.rights.enter || !database.rights.back_up {
         findings.error(
             SUBJECT,
             format!("the login {:?} may not back up {name:?}", facts.login),

@@ -104,10 +104,17 @@ pub(crate) struct DatabaseFacts {
     pub(crate) recovery_model: String,
     pub(crate) collation: String,
     pub(crate) encrypted: bool,
-    pub(crate) accessible: bool,
-    pub(crate) may_back_up: bool,
-    /// Whether the login sees what others have made in it: the server shows nobody what he may not use.
-    pub(crate) sees_everything: bool,
+    pub(crate) rights: Rights,
+}
+
+/// What the login may do with a database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rights {
+    /// Connect to it.
+    pub(crate) enter: bool,
+    pub(crate) back_up: bool,
+    /// See what others have made in it: the server shows nobody what he may not use.
+    pub(crate) see_everything: bool,
 }
 
 impl DatabaseFacts {
@@ -136,9 +143,11 @@ impl DatabaseFacts {
             recovery_model: row.hex("recovery")?.unwrap_or_default(),
             collation: row.hex("collation")?.unwrap_or_default(),
             encrypted: row.is_one("encrypted")?,
-            accessible: row.is_one("accessible")?,
-            may_back_up: row.is_one("may_back_up")?,
-            sees_everything: row.is_one("sees_everything")?,
+            rights: Rights {
+                enter: row.is_one("accessible")?,
+                back_up: row.is_one("may_back_up")?,
+                see_everything: row.is_one("sees_everything")?,
+            },
         }))
     }
 

@@ -144,8 +144,8 @@ pub(super) async fn ensure_empty(server: &Server, name: &str) -> Result<()> {
     let hidden = match &facts {
         None => "not there any more",
         Some(facts) if !facts.is_online() => facts.state.as_str(),
-        Some(facts) if !facts.accessible => "not open to this login",
-        Some(facts) if !facts.sees_everything => "not shown to this login (VIEW DEFINITION)",
+        Some(facts) if !facts.rights.enter => "not open to this login",
+        Some(facts) if !facts.rights.see_everything => "not shown to this login (VIEW DEFINITION)",
         Some(_) => {
             let objects = user_objects(server, name).await.map_err(looking)?;
             if objects == 0 {
