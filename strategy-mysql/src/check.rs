@@ -34,7 +34,8 @@ pub(crate) async fn check(config: &MysqlConfig, cx: &CheckContext) -> Result<Fin
     look_at_releases(&server, &facts, &mut findings);
     look_at_role(&facts, &mut findings);
     let client = server.client(&cx.control);
-    look_at_database(&client, config, &facts, cx, &mut findings)
+    let tools = server.release();
+    look_at_database(&client, config, &facts, tools, cx, &mut findings)
         .await
         .map_err(|failure| failure.doing("check the database"))?;
     if cx.purpose == Purpose::Everything {
@@ -108,6 +109,7 @@ async fn look_at_database(
     client: &Client,
     config: &MysqlConfig,
     facts: &Facts,
+    tools: Release,
     cx: &CheckContext,
     findings: &mut Findings,
 ) -> std::result::Result<(), Failure> {
@@ -134,10 +136,36 @@ async fn look_at_database(
         );
     }
     look_at_routines(client, config, facts, findings).await?;
+    if tools.flavour != facts.release.flavour {
+        look_for_generated_columns(client, name, tools, findings).await?;
+    }
     let bytes = facts::dump_bytes(&tables);
     findings.staged_bytes += bytes;
     findings.staged_files += 1;
     findings.need_space(cx.staging.database(), bytes, 1, "the database dump");
+    Ok(())
+}
+
+/// MariaDB's dump program gives them values in a dump of MySQL, which MySQL then refuses.
+async fn look_for_generated_columns(
+    client: &Client,
+    database: &str,
+    tools: Release,
+    findings: &mut Findings,
+) -> std::result::Result<(), Failure> {
+    let sql = format!(
+        "SELECT JSON_QUOTE(CONCAT(TABLE_NAME, '.', COLUMN_NAME)) FROM information_schema.COLUMNS \
+         WHERE TABLE_SCHEMA = {} AND EXTRA LIKE '%GENERATED' LIMIT 1;",
+        sql::literal(database)
+    );
+    let columns: Vec<String> = client.rows(&sql).await?;
+    if let Some(column) = columns.first() {
+        findings.error(
+            SUBJECT,
+            format!("the column {column:?} is generated, and a dump of it by the tools of {tools} may not restore"),
+            "Install the tools of the server's maker, and name their folder with `tools`.",
+        );
+    }
     Ok(())
 }
 

@@ -18,6 +18,14 @@ pub(crate) const FILE: &str = "dump.sql";
 /// How often a growing dump is measured.
 const MEASURE_EVERY: Duration = Duration::from_millis(500);
 
+/// What they say of a table that is not the one they have expected.
+const CHANGED: [&str; 4] = [
+    "Error 1412",
+    "(1146)",
+    "Error in field count",
+    "Couldn't find table",
+];
+
 /// What both flavours' programs say with `--verbose` when the server has answered `START TRANSACTION WITH CONSISTENT
 /// SNAPSHOT`, and before they list the tables.
 const SNAPSHOT_TAKEN: &str = "-- Setting savepoint";
@@ -148,9 +156,11 @@ impl Dumping {
             tokio::select! {
                 biased;
                 output = &mut ended => {
-                    output.map_err(failed)?;
-                    let warnings = warnings.lock().unwrap_or_else(PoisonError::into_inner);
-                    return Ok(warnings.clone());
+                    let said = warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    return match output {
+                        Ok(_) => Ok(said),
+                        Err(error) => Err(failed(error, &said)),
+                    };
                 }
                 () = tokio::time::sleep(MEASURE_EVERY) => {
                     let path = path.clone();
@@ -167,20 +177,25 @@ impl Dumping {
     }
 }
 
-/// What ends a dump before its end, told apart by what the program says.
-fn failed(error: Error) -> Error {
+/// What ends a dump before its end, told apart by what the program has said beside what it does.
+fn failed(error: Error, said: &[String]) -> Error {
     if error.kind() != ErrorKind::Tool {
         return error;
     }
-    let said = error.to_string();
-    let has = |sign: &str| said.contains(sign);
+    let (how, words) = (error.to_string(), said.join(" | "));
+    let how = how.split(": ").next().unwrap_or_default();
+    let error = match words.as_str() {
+        "" => error,
+        words => Error::new(ErrorKind::Tool, format!("{how}: {words}")),
+    };
+    let has = |sign: &str| words.contains(sign);
     let (kind, message, hint) = if has("Errcode: 28") || has("errno 28") || has("No space left") {
         (
             ErrorKind::Space,
             "there is no room left for the dump",
             "Make room on the file system of the staging folder.",
         )
-    } else if has("1412") || has("(1146)") || has("Couldn't find table") {
+    } else if CHANGED.iter().any(|sign| has(sign)) {
         (
             ErrorKind::Database,
             "a table was changed or dropped before the dump came to it",

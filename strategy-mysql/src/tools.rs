@@ -165,12 +165,14 @@ impl Tools {
     }
 
     /// What only some dump programs have to be told, as far as this one knows it: counters of replication are for the
-    /// server they come from, and statistics of columns for a table that MariaDB does not have.
+    /// server they come from, statistics of columns for a table that MariaDB does not have, and masking policies for
+    /// the whole server, whose tables an ordinary account does not see.
     pub(crate) async fn dump_arguments(&self, control: &Control) -> Result<Vec<&'static str>> {
         let help = help(&self.dump, control).await?;
         let all = [
             ("set-gtid-purged", "--set-gtid-purged=OFF"),
             ("column-statistics", "--column-statistics=0"),
+            ("masking-policies", "--skip-masking-policies"),
         ];
         Ok(all
             .into_iter()
