@@ -145,6 +145,10 @@ impl<H: Harness> Stage<H> {
         let cx = self.backup_cx(&Control::new())?;
         let round = u32::try_from(self.rounds.get()).unwrap_or_default() * 100;
         self.harness.change(round).await;
+        // Where no instant is pinned, all is quiet from the beginning on.
+        if !self.strategy.pins() {
+            self.harness.change(round + 1).await;
+        }
         let mut session = self.prepare(&cx).await?;
         if self.strategy.pins() {
             self.harness.change(round + 1).await;

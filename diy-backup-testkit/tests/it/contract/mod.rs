@@ -4,12 +4,14 @@
 
 mod archives;
 mod parts;
+mod searches;
 
 use diy_backup_testkit::contract::{self, BrokenPromise, Capacity, Promise};
 use tokio::task::LocalSet;
 
 use archives::{ArchiveFault, FolderEnvironment, StagingEnvironment};
 use parts::{Environment, PartFault};
+use searches::{SearchEnvironment, SearchFault};
 
 #[tokio::test]
 async fn a_sound_home_strategy_passes() {
@@ -42,6 +44,33 @@ async fn every_broken_promise_of_a_part_is_found_and_named() {
         (PartFault::ClaimsToBeCommitted, Promise::Resume),
     ];
     let cases = faults.map(|(fault, promise)| Box::pin(part_is_found(fault, promise)));
+    all(cases).await;
+}
+
+#[tokio::test]
+async fn a_sound_search_strategy_passes() {
+    contract::search(async || SearchEnvironment::new(SearchFault::None))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn every_broken_promise_of_a_search_strategy_is_found_and_named() {
+    let faults = [
+        (SearchFault::DeletesNothing, Promise::Delete),
+        (SearchFault::DeletesAll, Promise::Restore),
+        (SearchFault::LeavesASnapshotOnAbort, Promise::Abort),
+        (SearchFault::RecordsNothing, Promise::Drop),
+        (SearchFault::AcceptsAnyTarget, Promise::NotEmpty),
+        (SearchFault::RestoresNothing, Promise::Delete),
+        (SearchFault::ForgetsItsMark, Promise::Resume),
+    ];
+    let cases = faults.map(|(fault, promise)| {
+        Box::pin(async move {
+            let suite = contract::search(async || SearchEnvironment::new(fault)).await;
+            assert_broken(suite, promise, &format!("{fault:?} of a search strategy"));
+        })
+    });
     all(cases).await;
 }
 
