@@ -5,6 +5,7 @@ mod generated_home;
 mod http;
 mod live_application;
 mod private_mariadb;
+mod private_opensearch;
 mod private_postgres;
 mod shell_archives;
 mod simulator_drain;
