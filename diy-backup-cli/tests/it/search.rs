@@ -2,7 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
+use diy_backup_testkit::simulator::DrainOutcome;
 use diy_backup_testkit::{Comparison, PrivateOpenSearch, PrivatePostgres, skip_unless};
 use serde_json::Value;
 
@@ -130,4 +133,33 @@ fn assert_warns(config: &Config, words: &str) {
 
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_snapshot_that_a_killed_backup_has_begun_is_deleted_by_recover() {
+    let node = skip_unless!(PrivateOpenSearch::start());
+    let site = Site::start(skip_unless!(PrivatePostgres::start()));
+    fill(&node);
+    let config = configure(&site, &site.itself(), &node, "");
+    site.simulator.set_drain(DrainOutcome::Never);
+    let mut running = config
+        .command(&["--quiet", "backup"])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // It begins while the instance drains.
+    while !has_snapshot(&node) {
+        assert!(running.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(site.simulator.is_locked());
+    config.run(&["recover"]).expect(0);
+    assert!(snapshots(&node).is_empty() && !site.simulator.is_locked());
+}
+
+fn has_snapshot(node: &PrivateOpenSearch) -> bool {
+    let (status, answer) = node.call("GET", &format!("{REPOSITORY}/_all"), "").unwrap();
+    status == 200 && answer.contains("\"uuid\"")
 }
