@@ -239,7 +239,18 @@ fn write_list(staging: &Staging, list: &Path, stop: &Stop, meter: &Meter) -> Res
         .map_err(io::IntoInnerError::into_error)
         .and_then(|file| file.sync_all());
     synced.io_context(|| format!("cannot write {}", list.display()))?;
+    make_durable(staging)?;
     Ok(total)
+}
+
+/// The parts may lie on file systems of their own.
+fn make_durable(staging: &Staging) -> Result<()> {
+    let parts = [staging.home(), staging.database(), staging.data_stores()];
+    for part in parts.iter().filter(|part| part.exists()) {
+        platform::sync_file_system(part)
+            .io_context(|| format!("cannot write {} to its disk", part.display()))?;
+    }
+    Ok(())
 }
 
 fn compare_list(staging: &Staging, list: &Path, stop: &Stop, meter: &Meter) -> Result<Verdict> {

@@ -115,6 +115,19 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Writes everything of the file system that `path` is on to its disk.
+pub(crate) fn sync_file_system(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(&file)?;
+    #[cfg(not(target_os = "linux"))]
+    {
+        rustix::fs::sync();
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
 /// Free bytes for us, and free inodes where the file system counts them, at `path`.
 pub(crate) fn free_space(path: &Path) -> io::Result<(u64, Option<u64>)> {
     let stat = rustix::fs::statvfs(path)?;

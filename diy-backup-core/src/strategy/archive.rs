@@ -44,7 +44,8 @@ pub trait ArchiveStrategy: Debug + Send + Sync + 'static {
     /// [`BackupEntry::problem`], not an error.
     async fn list(&self) -> Result<Vec<BackupEntry>>;
 
-    /// Reads a backup, checks every byte of it and unpacks it to `destinations`, none of which is the final target.
+    /// Reads a backup, checks every byte of it and unpacks it to `destinations`, none of which is the final target. It
+    /// need not be durable yet: [`apply`](crate::RestoreSession::apply) sees to that.
     ///
     /// # Errors
     /// [`Damaged`](crate::ErrorKind::Damaged) when it is not what its manifest says, or would write outside of

@@ -58,7 +58,7 @@ pub trait RestoreSession: Debug + Send {
         Ok(Vec::new())
     }
 
-    /// Builds the part beside its target: nothing that users see changes.
+    /// Builds the part beside its target: nothing that users see changes. On return it is durable.
     ///
     /// # Errors
     /// Any: every part is aborted, and the targets are as they were.

@@ -26,7 +26,8 @@ pub trait Session: Debug + Send {
     /// Any. The instance is unlocked, the session aborted, and the backup fails.
     async fn capture(&mut self, window: &LockWindow) -> Result<()>;
 
-    /// Copies the pinned state out and makes sure of it. The instance is in use again.
+    /// Copies the pinned state out and makes sure of it. The instance is in use again. What goes to the staging folder
+    /// need not be durable: the archive strategy sees to that.
     ///
     /// # Errors
     /// Any. The backup fails; nothing of it is ever listed.

@@ -161,11 +161,6 @@ impl Folder {
     pub(crate) fn set_metadata(&self, metadata: &format::Metadata, _: bool) -> io::Result<bool> {
         Ok(metadata.attributes.is_empty())
     }
-
-    /// There is no call for this here.
-    pub(crate) fn sync_file_system(&self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Makes a file durable, sets its time and whether it is read-only, and says whether there was no more to set.

@@ -290,11 +290,8 @@ impl Sink for Unpack<'_> {
     }
 
     fn finish(&mut self) -> Result<(), Fault> {
-        self.set_folder_metadata()?;
-        for root in &self.roots {
-            root.folder.sync_file_system().io_context(cannot_write)?;
-        }
-        Ok(())
+        // Whoever takes over what was unpacked makes it durable, together with what it does to it.
+        Ok(self.set_folder_metadata()?)
     }
 }
 

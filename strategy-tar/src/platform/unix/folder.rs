@@ -86,15 +86,6 @@ impl Folder {
         set_metadata(self.0.as_fd(), metadata, set_owner)
     }
 
-    /// Makes everything durable that was written to the file system of this folder.
-    pub(crate) fn sync_file_system(&self) -> io::Result<()> {
-        #[cfg(target_os = "linux")]
-        rustix::fs::syncfs(&self.0)?;
-        #[cfg(not(target_os = "linux"))]
-        rustix::fs::sync();
-        Ok(())
-    }
-
     fn kind(&self, name: &OsStr) -> io::Result<FileType> {
         let stat = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(FileType::from_raw_mode(stat.st_mode))
