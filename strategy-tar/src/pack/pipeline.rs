@@ -7,11 +7,14 @@ use std::thread::{self, JoinHandle};
 
 use diy_backup_core::{Error, ErrorKind, Result, ResultExt};
 use sha2::{Digest, Sha256};
+use zstd::zstd_safe::CParameter;
 
 use crate::config::Compression;
 
 /// How much goes from thread to thread at a time, in bytes.
 const CHUNK_BYTES: usize = 512 * 1024;
+/// What one thread compresses at a time, in bytes. Each holds some of it twice: more would need memory for little gain.
+const JOB_BYTES: u32 = 2 << 20;
 /// How many chunks may wait between two threads.
 const WAITING_CHUNKS: usize = 8;
 
@@ -159,6 +162,7 @@ fn compress(
             let mut encoder = zstd::Encoder::new(output, level)?;
             encoder.include_checksum(true)?;
             encoder.multithread(workers())?;
+            encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
             receive(input, |chunk| encoder.write_all(chunk))?;
             encoder.finish()?
         }
