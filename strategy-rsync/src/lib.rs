@@ -18,6 +18,7 @@
 //! # Ok::<(), diy_backup_core::Error>(())
 //! ```
 
+mod changes;
 mod check;
 mod config;
 mod copier;
@@ -35,6 +36,7 @@ mod scan;
 mod session;
 mod strategy;
 mod survey;
+mod times;
 mod track;
 mod tracked;
 mod verify;

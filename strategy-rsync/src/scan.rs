@@ -19,8 +19,8 @@
 //! - *A moved folder* keeps the change times of what is in it. Its own change time is new and later than its
 //!   modification time; then everything below counts as changed.
 //! - *Stores through mmap* set the times when a page is first written after it was cleaned, not at every store. The
-//!   file system is synced before the first pass, which cleans all pages; and the instant is set back by
-//!   [`SLACK`](crate::proven::SLACK), twice as long as the kernel leaves a page dirty. Neither git nor Bitbucket write their home so.
+//!   instant is set back by [`SLACK`](crate::proven::SLACK), twice as long as the kernel leaves a page dirty unless it
+//!   is told otherwise. Neither git nor Bitbucket write their home so.
 //! - *A file server's clock* may go behind ours: the same slack covers it.
 //! - *Hard links*: the change time belongs to the inode, so all names of a file are listed together, and rsync keeps
 //!   them together. Where a file has other links than its copy, the copy is taken away before, so that it does not

@@ -60,7 +60,8 @@ impl RsyncSession {
         let mut proven = Proven::read(cx.staging());
         let originals: Vec<Folder> = task.folders.iter().map(|(one, _)| one.clone()).collect();
         // What changes during the live passes has to be known, too.
-        let tracking = Tracking::begin(task.track_changes, &originals, cx.events())?;
+        let tracking =
+            Tracking::begin(task.track_changes, &originals, cx.events(), cx.control()).await?;
         let mut copied = Vec::new();
         for (folder, configured) in task.folders {
             make_place(&folder).await?;
@@ -112,7 +113,13 @@ impl RsyncSession {
                 }
             }
             passes += 1;
-            tracking.start_again();
+            if let Err(setback) = tracking.start_again(&self.copier.control).await {
+                match setback {
+                    Setback::Failed(error) => return Err(error),
+                    Setback::LookAtAll(reason) => self.give_up_tracking(&reason),
+                }
+                return Ok(());
+            }
             for copied in &mut self.folders {
                 let (proven, folder) = (&mut self.proven, &copied.folder);
                 let passed = live_passes(&self.copier, folder, proven, quiet).await?;
@@ -170,10 +177,14 @@ impl Session for RsyncSession {
     }
 
     async fn complete(&mut self, _: &Released) -> Result<Artifact> {
-        if let Some(tracking) = self.tracking.take() {
-            tracking.verify(&self.copier, &mut self.folders).await?;
+        let synced = sync_all(self.copies());
+        match self.tracking.take() {
+            Some(tracking) => {
+                let verified = tracking.verify(&self.copier, &mut self.folders);
+                tokio::try_join!(verified, synced)?;
+            }
+            None => synced.await?,
         }
-        sync_all(self.copies()).await?;
         for copied in &self.folders {
             self.proven.set(&copied.folder, copied.began);
         }
@@ -217,7 +228,6 @@ async fn live_passes(
     proven: &mut Proven,
     quiet: &Quiet,
 ) -> Result<(SystemTime, Census)> {
-    sync_all(vec![folder.source.clone()]).await?;
     let mut passes = 0;
     loop {
         let (began, clock) = (SystemTime::now(), Instant::now());

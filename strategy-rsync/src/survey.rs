@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
-use std::io;
+use std::fs::Metadata;
+
 use std::path::{Path, PathBuf};
 
 use diy_backup_core::{Error, ErrorKind, Result, ResultExt};
@@ -17,7 +17,7 @@ use crate::folder::Folder;
 use crate::links::{FileId, Links};
 use crate::platform::Facts;
 use crate::track::{Change, Dirty, Full};
-use crate::walk::{Stop, is_gone};
+use crate::walk::{Stop, is_gone, names_in};
 
 /// What has to be done to a copy, in this order. All paths are relative.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -243,18 +243,6 @@ enum Found {
     FolderToWalk,
 }
 
-fn names_in(folder: &Path) -> Result<Vec<OsString>> {
-    let cannot = |error: io::Error| Error::io(format!("cannot read {}", folder.display()), error);
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if is_gone(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(cannot(error)),
-    };
-    entries
-        .map(|entry| entry.map(|entry| entry.file_name()).map_err(cannot))
-        .collect()
-}
-
 fn look(path: &Path) -> Result<Option<Metadata>> {
     match path.symlink_metadata() {
         Ok(metadata) => Ok(Some(metadata)),
@@ -306,6 +294,8 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::exclude::Exclusions;
     use crate::folder::Role;

@@ -30,9 +30,11 @@ mod watch;
 
 pub(crate) use dirty::{Change, Dirty, Full};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::Tracker;
+pub(crate) use other::{Tracker, ensure_local};
 #[cfg(target_os = "linux")]
 pub(crate) use tracker::Tracker;
+#[cfg(target_os = "linux")]
+pub(crate) use watch::ensure_local;
 
 /// Why changes cannot be tracked on this machine, by this user or in these folders.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,19 +3,20 @@
 //! Tracking makes a backup quicker and must not make it fail: whatever it cannot do is left to a pass over everything.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use diy_backup_core::{Error, ErrorKind, Events, Result};
+use diy_backup_core::{Control, Error, ErrorKind, Events, Result};
 use futures_util::future::try_join_all;
 
+use crate::changes::Changes;
 use crate::config::TrackChanges;
 use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
 use crate::links::Links;
 use crate::scan::Census;
 use crate::survey::{Plan, Survey};
-use crate::track::{Change, Dirty, Lost, Tracker, Unavailable};
+use crate::times::Moment;
+use crate::track::{Change, Dirty, Lost, Unavailable};
 use crate::verify::Verification;
 use crate::walk::{Stop, blocking};
 
@@ -25,9 +26,6 @@ const MOST_LIVE_ROUNDS: u32 = 8;
 
 /// The instance is drained: more rounds than one are for what else works in the folders.
 const MOST_CAPTURE_ROUNDS: u32 = 3;
-
-/// How far a change time may be behind the clock: the kernel stamps by its tick.
-const TICK: Duration = Duration::from_millis(20);
 
 /// A folder and how far its copy is.
 #[derive(Debug)]
@@ -39,18 +37,12 @@ pub(crate) struct CopiedFolder {
     pub(crate) census: Census,
 }
 
-/// A tracker, and what was captured with its help.
+/// What knows the changes, and what was captured with its help.
 #[derive(Debug)]
 pub(crate) struct Tracking {
-    tracker: Arc<Tracker>,
-    opened: Option<Opened>,
-}
-
-/// The instant that a capture began at.
-#[derive(Debug, Clone, Copy)]
-struct Opened {
-    at: SystemTime,
-    clock: Instant,
+    changes: Changes,
+    /// When the capture began.
+    opened: Option<Moment>,
 }
 
 /// Why changed paths alone do not make the copy.
@@ -63,36 +55,58 @@ pub(crate) enum Setback {
 }
 
 impl Tracking {
-    /// Begins to track the changes in `folders`, if that is wanted and possible.
+    /// Begins to follow the changes in `folders`: as the kernel tells them, if that is wanted and possible, or by
+    /// looking at change times. `None` where neither can be relied on.
     ///
     /// # Errors
-    /// [`ErrorKind::Check`] when it is demanded and not possible.
-    pub(crate) fn begin(
+    /// [`ErrorKind::Check`] when the kernel has to tell them and does not; when the run is cancelled.
+    pub(crate) async fn begin(
         wanted: TrackChanges,
         folders: &[Folder],
         events: &Events,
+        control: &Control,
     ) -> Result<Option<Self>> {
-        if wanted == TrackChanges::Never {
-            return Ok(None);
-        }
-        match Tracker::start(folders) {
-            Ok(tracker) => Ok(Some(Self {
-                tracker: Arc::new(tracker),
-                opened: None,
-            })),
-            Err(unavailable) if wanted == TrackChanges::Always => Err(refusal(&unavailable)),
-            Err(Unavailable { reason, .. }) => {
-                events.message(format!(
-                    "Changes are not tracked, so every file is looked at while the instance is locked: {reason}"
-                ));
+        let told = match wanted {
+            TrackChanges::Never => None,
+            _ => Some(Changes::told(folders)),
+        };
+        let changes = match told {
+            Some(Ok(changes)) => changes,
+            Some(Err(unavailable)) if wanted == TrackChanges::Always => {
+                return Err(refusal(&unavailable));
+            }
+            not_told => {
+                if let Some(Err(Unavailable { reason, .. })) = not_told {
+                    events.message(format!(
+                        "Changes are not tracked, so every file is looked at while the instance is locked: {reason}"
+                    ));
+                }
+                match Changes::seen(folders) {
+                    Ok(changes) => changes,
+                    Err(Unavailable { reason, .. }) => {
+                        tracing::debug!(reason, "change times are not relied on");
+                        return Ok(None);
+                    }
+                }
+            }
+        };
+        let this = Self {
+            changes,
+            opened: None,
+        };
+        match this.start_again(control).await {
+            Ok(()) => Ok(Some(this)),
+            Err(Setback::Failed(error)) => Err(error),
+            Err(Setback::LookAtAll(reason)) => {
+                tracing::debug!(reason, "changes are not followed");
                 Ok(None)
             }
         }
     }
 
     /// Forgets what has changed: a pass over everything follows.
-    pub(crate) fn start_again(&self) {
-        self.tracker.start_again();
+    pub(crate) async fn start_again(&self, control: &Control) -> Result<(), Setback> {
+        self.changes.start_again(control).await
     }
 
     /// Copies what changes, over and over until little is left.
@@ -103,7 +117,7 @@ impl Tracking {
         quiet: &Quiet,
     ) -> Result<(), Setback> {
         for round in 0..MOST_LIVE_ROUNDS {
-            let changes = self.tracker.take()?;
+            let changes = self.changes.take(&copier.control).await?;
             let count: usize = changes.iter().map(Dirty::len).sum();
             tracing::debug!(round, paths = count, "catching up");
             if changes.iter().all(Dirty::is_empty) {
@@ -111,7 +125,7 @@ impl Tracking {
             }
             if round > 0 && count <= FEW {
                 for (number, dirty) in changes.into_iter().enumerate() {
-                    self.tracker.give_back(number, dirty);
+                    self.changes.give_back(number, dirty)?;
                 }
                 break;
             }
@@ -119,7 +133,7 @@ impl Tracking {
                 let mut plan = survey(copier, copied, dirty).await?;
                 let unsettled = std::mem::take(&mut plan.unsettled);
                 let followed = copier.follow(&copied.folder, plan, quiet).await;
-                followed.map_err(|error| setback(copier, error))?;
+                followed.map_err(|error| Setback::of(error, &copier.control))?;
                 if !unsettled.is_empty() {
                     self.settle(number, unsettled, copier, copied).await?;
                 }
@@ -146,7 +160,7 @@ impl Tracking {
             let _stop_with_us = stop.on_drop();
             copied.census.links = blocking(move || Links::of(&folder, &stop))
                 .await
-                .map_err(|error| setback(copier, error))?;
+                .map_err(|error| Setback::of(error, &copier.control))?;
         }
         let mut again = Dirty::default();
         for path in unsettled {
@@ -154,8 +168,7 @@ impl Tracking {
                 .mark(path, Change::Content)
                 .map_err(|_| Setback::LookAtAll("too many files have several names".to_owned()))?;
         }
-        self.tracker.give_back(number, again);
-        Ok(())
+        self.changes.give_back(number, again)
     }
 
     /// Copies what has changed, while the instance is drained.
@@ -164,12 +177,9 @@ impl Tracking {
         copier: &Copier,
         folders: &mut [CopiedFolder],
     ) -> Result<(), Setback> {
-        let opened = Opened {
-            at: SystemTime::now(),
-            clock: Instant::now(),
-        };
+        let opened = Moment::now();
         for round in 0..MOST_CAPTURE_ROUNDS {
-            let changes = self.tracker.take()?;
+            let changes = self.changes.take(&copier.control).await?;
             let count: usize = changes.iter().map(Dirty::len).sum();
             tracing::debug!(round, paths = count, "copying what has changed");
             if changes.iter().all(Dirty::is_empty) {
@@ -194,14 +204,14 @@ impl Tracking {
         for (number, copied) in folders.iter_mut().enumerate() {
             let stop = Stop::new(&copier.control);
             let _stop_with_us = stop.on_drop();
-            let (tracker, folder) = (Arc::clone(&self.tracker), copied.folder.clone());
+            let (changes, folder) = (self.changes.clone(), copied.folder.clone());
             let (opened_at, doubtful_since) =
                 (opened.change_time(), crate::proven::set_back(copied.began));
             let verified = blocking(move || {
                 Verification {
                     folder: &folder,
                     number,
-                    tracker: &tracker,
+                    changes: &changes,
                     opened: opened_at,
                     doubtful_since,
                     stop: &stop,
@@ -217,17 +227,14 @@ impl Tracking {
     }
 }
 
-impl Opened {
-    /// What changed before it has a change time before this one.
-    fn change_time(self) -> SystemTime {
-        let expected = self.at + self.clock.elapsed();
-        // A clock that was set back stamps changes after the window with times before it.
-        let set_back = expected
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
-        self.at
-            .checked_sub(set_back + TICK)
-            .unwrap_or(SystemTime::UNIX_EPOCH)
+impl Setback {
+    /// A pass over everything copes with more than changed paths do; nothing copes with a full disk, or a run that
+    /// ends.
+    pub(crate) fn of(error: Error, control: &Control) -> Self {
+        if control.is_cancelled() || error.kind() == ErrorKind::Space {
+            return Self::Failed(error);
+        }
+        Self::LookAtAll(error.to_string())
     }
 }
 
@@ -259,7 +266,7 @@ async fn capture_folder(
     match copier.follow(&copied.folder, plan, &Quiet::Yes).await {
         // What vanishes or cannot be read while the instance is drained does so in every pass.
         Err(error) if error.kind() == ErrorKind::Tool => Err(Setback::Failed(error)),
-        other => other.map_err(|error| setback(copier, error)),
+        other => other.map_err(|error| Setback::of(error, &copier.control)),
     }
 }
 
@@ -273,15 +280,7 @@ async fn survey(copier: &Copier, copied: &mut CopiedFolder, dirty: Dirty) -> Res
         Ok((plan, links))
     })
     .await
-    .map_err(|error| setback(copier, error))?;
+    .map_err(|error| Setback::of(error, &copier.control))?;
     copied.census.links = links;
     Ok(plan)
-}
-
-/// A pass over everything copes with more than changed paths do; nothing copes with a full disk, or a run that ends.
-fn setback(copier: &Copier, error: Error) -> Setback {
-    if copier.control.is_cancelled() || error.kind() == ErrorKind::Space {
-        return Setback::Failed(error);
-    }
-    Setback::LookAtAll(error.to_string())
 }

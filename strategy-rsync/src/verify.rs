@@ -21,11 +21,11 @@ use std::time::SystemTime;
 
 use diy_backup_core::{Error, ErrorKind, Result};
 
+use crate::changes::Changes;
 use crate::exclude::Exclusions;
 use crate::folder::Folder;
 use crate::links::FileId;
 use crate::platform::{self, Facts};
-use crate::track::Tracker;
 use crate::walk::{Stop, Walk, is_gone};
 
 /// How many differences are kept for a second look, and how many are named.
@@ -38,9 +38,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Verification<'a> {
     pub(crate) folder: &'a Folder,
-    /// The folder's number for the tracker.
+    /// The folder's number for `changes`.
     pub(crate) number: usize,
-    pub(crate) tracker: &'a Tracker,
+    pub(crate) changes: &'a Changes,
     /// When the window opened: what changed before must be in the copy.
     pub(crate) opened: SystemTime,
     /// Content that has changed since is compared.
@@ -267,13 +267,12 @@ impl Verification<'_> {
         if nearest.unwrap_or(false) {
             return true;
         }
-        match self.tracker.has_changed(self.number, path) {
-            Ok(has_changed) => has_changed,
-            // Anything above may have been moved here.
-            Err(_) => path
-                .ancestors()
-                .any(|above| changed_since(above) == Some(true)),
-        }
+        let known = self.changes.has_changed(self.number, path);
+        // Anything above may have been moved here.
+        known.unwrap_or_else(|| {
+            path.ancestors()
+                .any(|above| changed_since(above) == Some(true))
+        })
     }
 }
 
@@ -320,7 +319,7 @@ impl Differences {
             named.join(", ")
         );
         Err(Error::new(ErrorKind::Tool, message).with_hint(
-            "Run the backup again. If it fails in the same way, something writes to these files by a way that the kernel does not report: write `track-changes = \"never\"` in the section [home], and every file is looked at.",
+"Run the backup again. If it fails in the same way, something else than Bitbucket writes to these files, by a way that the kernel does not report: find it and keep it out during backups.",
         ))
     }
 }

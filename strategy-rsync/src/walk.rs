@@ -1,6 +1,7 @@
 //! Looking at every entry of a folder, by several threads, without following links.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -243,6 +244,22 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
     )
+}
+
+/// The names in one folder; none when it is none any more.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn names_in(folder: &Path) -> Result<Vec<OsString>> {
+    let cannot = |error: io::Error| Error::io(format!("cannot read {}", folder.display()), error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if is_gone(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(cannot(error)),
+    };
+    entries
+        .map(|entry| entry.map(|entry| entry.file_name()).map_err(cannot))
+        .collect()
 }
 
 /// Runs blocking work on a thread of its own.

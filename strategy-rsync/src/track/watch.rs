@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Unavailable;
 use super::mounts::{self, Mount};
 use super::place::Watched;
-use super::queue::Queue;
+use super::queue::{Queue, no_proc};
 use crate::folder::Folder;
 
 /// Fails where a copy goes to a file system that may not keep what the proof of the copy compares.
@@ -19,6 +19,27 @@ pub(super) fn ensure_local_copies(folders: &[Folder], mounts: &[Mount]) -> Resul
         mount_of(&path, mounts).map_or(Ok(()), Mount::ensure_local)?;
     }
     Ok(())
+}
+
+/// Fails where others than this machine's kernel may change the folders or what is mounted in them, or keep the copies.
+///
+/// # Errors
+/// When that is so, or it cannot be known.
+pub(crate) fn ensure_local(folders: &[Folder]) -> Result<(), Unavailable> {
+    let watched = folders
+        .iter()
+        .map(Watched::new)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mounts = mounts::all().map_err(|error| no_proc(&error))?;
+    ensure_local_copies(folders, &mounts)?;
+    for folder in &watched {
+        let source = folder.source.canonicalize();
+        let source = source.as_ref().unwrap_or(&folder.source);
+        mount_of(source, &mounts).map_or(Ok(()), Mount::ensure_local)?;
+    }
+    mounts_within(&watched, &mounts)
+        .iter()
+        .try_for_each(Mount::ensure_local)
 }
 
 /// The mount that `path` is seen through, if no other was put over it.

@@ -1,0 +1,95 @@
+//! The two ways of knowing what has changed without looking at both sides.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use diy_backup_core::Control;
+
+use crate::folder::Folder;
+use crate::times::ChangeTimes;
+use crate::track::{Dirty, Tracker, Unavailable};
+use crate::tracked::Setback;
+use crate::walk::{Stop, blocking};
+
+/// Tells what has changed in some folders.
+#[derive(Debug, Clone)]
+pub(crate) enum Changes {
+    /// The kernel tells: that takes as long as there are changes.
+    Told(Arc<Tracker>),
+    /// The times of all originals are looked at.
+    Seen(Arc<ChangeTimes>),
+}
+
+impl Changes {
+    /// # Errors
+    /// When this machine, this user or these folders do not allow it.
+    pub(crate) fn told(folders: &[Folder]) -> Result<Self, Unavailable> {
+        Tracker::start(folders).map(|tracker| Self::Told(Arc::new(tracker)))
+    }
+
+    /// # Errors
+    /// When the times of these folders cannot be relied on.
+    pub(crate) fn seen(folders: &[Folder]) -> Result<Self, Unavailable> {
+        ChangeTimes::new(folders).map(|times| Self::Seen(Arc::new(times)))
+    }
+
+    /// What has changed since the last time, for each folder. Whatever ended before the call is in it.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    pub(crate) async fn take(&self, control: &Control) -> Result<Vec<Dirty>, Setback> {
+        match self {
+            Self::Told(tracker) => Ok(tracker.take()?),
+            Self::Seen(times) => look(times, control, ChangeTimes::take).await,
+        }
+    }
+
+    /// Takes changes for new that a folder's copy does not have yet.
+    ///
+    /// # Errors
+    /// When they are too many.
+    pub(crate) fn give_back(&self, folder: usize, dirty: Dirty) -> Result<(), Setback> {
+        match self {
+            Self::Told(tracker) => tracker.give_back(folder, dirty),
+            Self::Seen(times) => times.give_back(folder, dirty).map_err(|_| {
+                Setback::LookAtAll("more has changed than can be remembered".to_owned())
+            })?,
+        }
+        Ok(())
+    }
+
+    /// Forgets all changes so far: a pass over everything follows.
+    ///
+    /// # Errors
+    /// When it cannot be known what changes from now on.
+    pub(crate) async fn start_again(&self, control: &Control) -> Result<(), Setback> {
+        match self {
+            Self::Told(tracker) => {
+                tracker.start_again();
+                Ok(())
+            }
+            Self::Seen(times) => look(times, control, ChangeTimes::start_again).await,
+        }
+    }
+
+    /// Whether `path` in a folder, or something above it as a whole, is known to have changed since the last
+    /// [`take`](Self::take). `None` where only change times tell.
+    pub(crate) fn has_changed(&self, folder: usize, path: &Path) -> Option<bool> {
+        match self {
+            Self::Told(tracker) => tracker.has_changed(folder, path).ok(),
+            Self::Seen(_) => None,
+        }
+    }
+}
+
+async fn look<T: Send + 'static>(
+    times: &Arc<ChangeTimes>,
+    control: &Control,
+    how: impl FnOnce(&ChangeTimes, &Stop) -> diy_backup_core::Result<T> + Send + 'static,
+) -> Result<T, Setback> {
+    let (times, stop) = (Arc::clone(times), Stop::new(control));
+    let _stop_with_us = stop.on_drop();
+    blocking(move || how(&times, &stop))
+        .await
+        .map_err(|error| Setback::of(error, control))
+}
