@@ -32,6 +32,7 @@ Usage: cargo xtask COMMAND
   licences [--advisories]      check licences and sources of the dependencies, and known vulnerabilities
   package [--allow-dirty]      package every published crate and compile the packages, with a strategy of a site's own
   torture [OPTIONS]            hurt a whole backup and restore in every way; `torture --help` lists the options
+  bench [OPTIONS]              measure the program beside shell scripts; `bench --help` lists the options
   simulate [OPTIONS]           run a Bitbucket simulator until Ctrl-C; `simulate --help` lists the options
 ";
 
@@ -62,6 +63,7 @@ fn dispatch(parser: &mut lexopt::Parser) -> Result {
         }
         "demo" => live::demo(parser.raw_args()?.collect()),
         "torture" => live::torture(parser.raw_args()?.collect()),
+        "bench" => live::bench(parser.raw_args()?.collect()),
         "simulate" => live::simulate(parser.raw_args()?.collect()),
         "test" => test::run(&test::Options::parse(parser)?),
         "ci" => {
