@@ -151,6 +151,7 @@ fn init(setup: &Setup, share: &Path) -> Result<()> {
         .args(["--no-defaults", "--bootstrap", "--skip-log-bin"])
         .args(["--innodb-log-file-size=4M", "--innodb-buffer-pool-size=16M"])
         .args(["--innodb-flush-method=nosync", "--innodb-fast-shutdown=2"])
+        .args(["--loose-innodb-doublewrite=0", "--loose-sync-frm=0"])
         .args(["--innodb-temp-data-file-path=ibtmp1:4M:autoextend"])
         .arg(datadir)
         .arg(temporary)
@@ -177,6 +178,8 @@ fn write_options(
         "innodb-buffer-pool-size=16M".to_owned(),
         "innodb-flush-method=nosync".to_owned(),
         "innodb-flush-log-at-trx-commit=0".to_owned(),
+        "loose-innodb-doublewrite=0".to_owned(),
+        "loose-sync-frm=0".to_owned(),
         "innodb-temp-data-file-path=ibtmp1:4M:autoextend".to_owned(),
         "performance-schema=OFF".to_owned(),
         "character-set-server=utf8mb4".to_owned(),
