@@ -2,8 +2,8 @@
 
 use diy_backup_core::ElasticsearchStrategy as _;
 use diy_backup_core::{
-    CheckContext, Control, Error, ErrorKind, Findings, Purpose, Requirement, Result, Severity,
-    error_chain,
+    CheckContext, Control, Error, ErrorKind, Findings, InstanceKind, Purpose, Requirement, Result,
+    Severity, error_chain,
 };
 use serde_json::Value;
 
@@ -42,13 +42,21 @@ pub(crate) async fn check(strategy: &SearchStrategy, cx: &CheckContext) -> Resul
 }
 
 async fn look(strategy: &SearchStrategy, cx: &CheckContext, findings: &mut Findings) -> Result<()> {
+    if cx.kind == InstanceKind::Mesh {
+        findings.error(
+            SUBJECT,
+            "a Mesh node has no search index",
+            "Leave out [elasticsearch].",
+        );
+        return Ok(());
+    }
     let config = strategy.config();
     let control = &cx.control;
     let cluster = strategy.cluster().await?;
     let product = Product::of(&cluster, control).await?;
     findings.info(SUBJECT, format!("{product} at {}", config.url));
     let has_secret = config.password.is_some() || config.api_key.is_some();
-    if has_secret && config.url.starts_with("http://") && !is_local(&config.url) {
+    if has_secret && config.url.starts_with("http://") && !config.is_local() {
         findings.warning(
             SUBJECT,
             "the credentials travel over plain HTTP",
@@ -57,12 +65,6 @@ async fn look(strategy: &SearchStrategy, cx: &CheckContext, findings: &mut Findi
     }
     look_at_indices(strategy, &cluster, control, findings).await?;
     look_at_repository(strategy, &cluster, cx, findings).await
-}
-
-fn is_local(url: &str) -> bool {
-    ["http://localhost", "http://127.", "http://[::1]"]
-        .iter()
-        .any(|local| url.starts_with(local))
 }
 
 async fn look_at_indices(

@@ -114,19 +114,21 @@ impl Cluster {
             )
         })?;
         let ca_file = config.ca_file.as_ref().map(AsRef::as_ref);
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::config(base.scheme(), ca_file)?)
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .timeout(ANSWERING)
             .connect_timeout(CONNECTING)
-            .user_agent(concat!("diy-backup/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| {
-                Error::new(ErrorKind::Config, "there is no HTTP client")
-                    .with_source(error.without_url())
-            })?;
+            .user_agent(concat!("diy-backup/", env!("CARGO_PKG_VERSION")));
+        if config.is_local() {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|error| {
+            Error::new(ErrorKind::Config, "there is no HTTP client")
+                .with_source(error.without_url())
+        })?;
         let inner = Inner {
             http,
             base,

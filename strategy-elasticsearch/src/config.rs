@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use diy_backup_core::{AbsolutePath, HumanDuration, Result, Secret, Section};
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
 /// What kind of snapshot repository a strategy works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,6 +168,17 @@ impl SearchConfig {
         Ok(url)
     }
 
+    /// Whether the cluster is on this machine: what is sent to it travels nowhere.
+    pub(crate) fn is_local(&self) -> bool {
+        let url = self.base_url().ok();
+        match url.as_ref().and_then(Url::host) {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
     fn check_login(&self, kind: RepositoryKind, section: &Section) -> Result<()> {
         let signed = kind == RepositoryKind::AmazonEs;
         if self.api_key.is_some() && (signed || self.username.is_some()) {
@@ -285,6 +296,29 @@ mod tests {
         assert!(config.required);
         assert_eq!(config.indices, ["bitbucket-*"]);
         assert_eq!(config.repository, "bitbucket-snapshots");
+    }
+
+    #[test]
+    fn only_this_machine_is_local() {
+        let is_local = |url: &str| {
+            let mut config = fs("").unwrap();
+            config.url = url.to_owned();
+            config.is_local()
+        };
+        for url in [
+            "http://localhost:9200",
+            "https://127.0.0.2",
+            "http://[::1]:9200/x",
+        ] {
+            assert!(is_local(url), "{url}");
+        }
+        for url in [
+            "http://localhost.example",
+            "http://127.example",
+            "https://10.0.0.1",
+        ] {
+            assert!(!is_local(url), "{url}");
+        }
     }
 
     #[test]
