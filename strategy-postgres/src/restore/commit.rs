@@ -3,6 +3,7 @@
 use diy_backup_core::{Control, Error, ErrorKind, Events, Result};
 use serde::Deserialize;
 
+use super::create;
 use super::place::Beside;
 use super::target;
 use crate::facts::Facts;
@@ -201,6 +202,9 @@ pub(super) async fn drop_replaced(
 }
 
 async fn drop_database(psql: &mut Psql, release: Release, name: &str) -> Result<()> {
+    create::end_creation(psql, name)
+        .await
+        .map_err(|failure| failure.doing("end the creation of a database"))?;
     let quoted = sql::identifier(name);
     let statement = if release >= Release::major(13) {
         format!("DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")

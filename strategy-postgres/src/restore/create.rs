@@ -1,6 +1,9 @@
 //! Creating the database that a restore fills, with the encoding and locale of the original.
 
+use std::time::Duration;
+
 use diy_backup_core::{Artifact, Control, Error, ErrorKind, Result};
+use serde::Deserialize;
 
 use crate::config::PostgresConfig;
 use crate::facts::Locale;
@@ -13,6 +16,10 @@ use crate::toc::Toc;
 
 /// What a server says when it does not know a locale, or cannot combine it with an encoding.
 const LOCALE_REFUSALS: [&str; 5] = ["42809", "22023", "42611", "0A000", "XX000"];
+
+/// How often, and with what pause, a session is looked at that should end.
+const END_LOOKS: u32 = 600;
+const END_PAUSE: Duration = Duration::from_millis(50);
 
 /// The locale that the manifest tells of.
 pub(super) fn recorded(artifact: &Artifact) -> Option<Locale> {
@@ -78,6 +85,38 @@ fn parse_create(script: &str) -> Option<Locale> {
     })
 }
 
+/// What the session is called that creates `database`, for whoever has to end it.
+fn creator(database: &str) -> String {
+    let number = database.rsplit('_').next().unwrap_or_default();
+    format!("diy-backup restore {number}")
+}
+
+/// Ends the session that creates `database`: the server goes on with that when its client is gone, and the database
+/// would come into being after it was dropped.
+pub(super) async fn end_creation(
+    psql: &mut Psql,
+    database: &str,
+) -> std::result::Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Sessions {
+        number: i64,
+    }
+    // Those that are counted are being ended.
+    let end = format!(
+        "SELECT count(pg_terminate_backend(pid)) AS number FROM pg_stat_activity \
+         WHERE usename = current_user AND application_name = {}",
+        sql::literal(&creator(database))
+    );
+    for _ in 0..END_LOOKS {
+        let sessions: Sessions = psql.one(&end).await?;
+        if sessions.number == 0 {
+            break;
+        }
+        tokio::time::sleep(END_PAUSE).await;
+    }
+    Ok(())
+}
+
 /// Creates `database` for `owner`, like the original as far as this server can. Says what it could not.
 pub(super) async fn create(
     psql: &mut Psql,
@@ -105,6 +144,13 @@ pub(super) async fn create(
     } else {
         candidates.push(base);
     }
+    let name = format!(
+        "SET application_name = {}",
+        sql::literal(&creator(database))
+    );
+    psql.execute(&name)
+        .await
+        .map_err(|failure| failure.doing("name the session"))?;
     let last = candidates.len() - 1;
     for (number, statement) in candidates.iter().enumerate() {
         match psql.execute(statement).await {

@@ -110,7 +110,8 @@ impl Harness for Environment {
         remains.retain(|name| *name != self.database);
         remains.extend(self.names(&format!(
             "SELECT 'a session in ' || datname || ': ' || query FROM pg_stat_activity \
-             WHERE application_name IN ('diy-backup', 'pg_dump', 'pg_restore') AND datname LIKE '{}%';",
+             WHERE (application_name LIKE 'diy-backup%' OR application_name IN ('pg_dump', 'pg_restore')) \
+             AND datname LIKE '{}%';",
             self.database
         )));
         remains

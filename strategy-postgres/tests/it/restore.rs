@@ -1,4 +1,6 @@
-use diy_backup_core::{Committed, DbStrategy, ErrorKind, Leftover};
+use std::sync::Arc;
+
+use diy_backup_core::{CancelReason, Committed, DbStrategy, ErrorKind, Leftover};
 use diy_backup_testkit::{PrivatePostgres, RoleKind, skip_unless};
 
 use crate::support::{self, DATABASE, PASSWORD, ROLE, Run};
@@ -322,4 +324,43 @@ fn leftover_of(postgres: &PrivatePostgres) -> Leftover {
     let replaced = temporary.replace("_restore_", "_replaced_");
     let id = serde_json::json!({"beside": {"temporary": temporary, "target": "target", "replaced": replaced}});
     Leftover::new("postgresql", "restore-database", id.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_being_created_when_its_restore_is_cancelled_does_not_come_into_being() {
+    let postgres = Arc::new(skip_unless!(PrivatePostgres::start()));
+    support::fill(&postgres, RoleKind::CreateDatabase);
+    let run = Run::new().await;
+    let artifact = run.backup(&support::strategy(&postgres)).await;
+    let cx = run.restore_context(Some(&artifact));
+    let strategy = support::strategy_for(&postgres, "copy", "");
+    let way_back = strategy.restore().unwrap();
+    let mut session = way_back.prepare_restore(&cx).await.unwrap();
+    // What every creation of a database has to wait for.
+    let hold = "BEGIN; LOCK TABLE pg_shdepend IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(600);";
+    let holder = support::in_background(&postgres, "postgres", hold);
+    let wait_for = |number: &str, query: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '{query}%';"
+        );
+        while postgres.psql("postgres", &sql).unwrap() != number {
+            std::thread::yield_now();
+        }
+    };
+    wait_for("1", "SELECT pg_sleep");
+    let (control, source) = (cx.control().clone(), run.source());
+    let applying = tokio::spawn(async move {
+        let applied = session.apply(&source).await;
+        (session, applied)
+    });
+    wait_for("1", "CREATE DATABASE");
+    control.cancel(CancelReason::Requested);
+    let (session, applied) = applying.await.unwrap();
+    assert_eq!(applied.unwrap_err().kind(), ErrorKind::Cancelled);
+    session.abort().await.unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%';";
+    postgres.psql("postgres", end).unwrap();
+    assert!(holder.join().unwrap().is_err());
+    wait_for("0", "CREATE DATABASE");
+    assert_eq!(support::databases(&postgres), [DATABASE]);
 }
