@@ -155,7 +155,7 @@ async fn look_for_generated_columns(
 ) -> std::result::Result<(), Failure> {
     let sql = format!(
         "SELECT JSON_QUOTE(CONCAT(TABLE_NAME, '.', COLUMN_NAME)) FROM information_schema.COLUMNS \
-         WHERE TABLE_SCHEMA = {} AND EXTRA LIKE '%GENERATED' LIMIT 1;",
+         WHERE TABLE_SCHEMA = {} AND EXTRA LIKE '% GENERATED' LIMIT 1;",
         sql::literal(database)
     );
     let columns: Vec<String> = client.rows(&sql).await?;

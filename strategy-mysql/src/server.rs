@@ -8,7 +8,7 @@ use crate::config::{MysqlConfig, SslMode};
 use crate::facts::Facts;
 use crate::failure;
 use crate::option_file::{self, Hideout, OptionFile};
-use crate::tools::{Release, Tools};
+use crate::tools::{Flavour, Release, Tools};
 
 /// How the tools reach the server: made for one step or session, not kept.
 #[derive(Debug)]
@@ -29,29 +29,39 @@ impl Server {
             Some(secret) => Some(secret.reveal().await?),
             None => None,
         };
-        let mut refused = None;
+        let (mut missing, mut refused) = (None, None);
+        let mut seen = Vec::new();
         let mut second_best = None;
-        for tools in Tools::installed(config, control).await? {
-            let server = Self::with(config, tools, password.as_ref(), hideout)?;
-            let looked = Facts::of(&server.client(control)).await;
-            if let Ok(facts) = &looked {
-                server.ensure_encrypted(facts)?;
-            }
-            match looked {
-                Ok(facts) if facts.release.flavour == server.tools.release.flavour => {
-                    return Ok((server, facts));
+        for flavour in Flavour::ALL {
+            let tools = match Tools::look(config, flavour, control).await {
+                Ok(tools) => tools,
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    missing = Some(error);
+                    continue;
                 }
-                Ok(facts) => second_best = second_best.or(Some((server, facts))),
+            };
+            let theirs = tools.release.flavour;
+            if seen.contains(&theirs) {
+                continue;
+            }
+            seen.push(theirs);
+            let server = Self::with(config, tools, password.as_ref(), hideout)?;
+            match Facts::of(&server.client(control)).await {
+                Ok(facts) => {
+                    server.ensure_encrypted(&facts)?;
+                    if facts.release.flavour == theirs {
+                        return Ok((server, facts));
+                    }
+                    second_best = Some((server, facts));
+                }
                 Err(failure) => {
                     refused = refused.or(Some(failure::cannot_log_in(&server, failure)));
                 }
             }
         }
-        match (second_best, refused) {
-            (Some(found), _) => Ok(found),
-            (None, Some(error)) => Err(error),
-            (None, None) => Err(Error::new(ErrorKind::Internal, "there are no tools")),
-        }
+        let nothing = || Error::new(ErrorKind::Internal, "there are no tools");
+        second_best.ok_or_else(|| refused.or(missing).unwrap_or_else(nothing))
     }
 
     /// MariaDB's tools before 11.4 go on without TLS where a server has none, whatever they are told.

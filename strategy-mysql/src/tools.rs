@@ -15,6 +15,8 @@ pub(crate) enum Flavour {
 }
 
 impl Flavour {
+    pub(crate) const ALL: [Self; 2] = [Self::MariaDb, Self::MySql];
+
     /// Names of the client and the dump program, and the Debian package that has them.
     fn programs(self) -> (&'static str, &'static str, &'static str) {
         match self {
@@ -115,30 +117,12 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Those that are installed, one pair of each flavour at most.
-    pub(crate) async fn installed(config: &MysqlConfig, control: &Control) -> Result<Vec<Self>> {
-        let mut found: Vec<Self> = Vec::new();
-        let mut missing = None;
-        for flavour in [Flavour::MariaDb, Flavour::MySql] {
-            match Self::look(config, flavour, control).await {
-                Ok(tools) => {
-                    // MariaDB's tools bear MySQL's names, too.
-                    let of_it = |pair: &Self| pair.release.flavour == tools.release.flavour;
-                    if !found.iter().any(of_it) {
-                        found.push(tools);
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                Err(error) => missing = Some(error),
-            }
-        }
-        match missing {
-            Some(error) if found.is_empty() => Err(error),
-            _ => Ok(found),
-        }
-    }
-
-    async fn look(config: &MysqlConfig, flavour: Flavour, control: &Control) -> Result<Self> {
+    /// Those under the names of a flavour; whose they are, only they can say: MariaDB's bear MySQL's names, too.
+    pub(crate) async fn look(
+        config: &MysqlConfig,
+        flavour: Flavour,
+        control: &Control,
+    ) -> Result<Self> {
         let (client, dump, package) = flavour.programs();
         let tool = |program| {
             Tool::in_directory(config.tools.as_ref().map(AsRef::<Path>::as_ref), program)
