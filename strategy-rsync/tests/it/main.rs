@@ -10,6 +10,8 @@ mod changes;
 #[cfg(test)]
 mod checks;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod exclusions;
