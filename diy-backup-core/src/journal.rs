@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bitbucket_maintenance_client::{CancelToken, UnlockToken};
 use serde::{Deserialize, Serialize};
@@ -225,6 +226,15 @@ impl Journal {
             return Ok(());
         }
         self.update(|record| record.leftovers.retain(|other| other != leftover))
+    }
+
+    /// When the file was written last; long ago when there is none.
+    pub(crate) fn written(&self) -> SystemTime {
+        let state = self.lock();
+        let metadata = state.path.as_ref().and_then(|path| fs::metadata(path).ok());
+        metadata
+            .and_then(|metadata| metadata.modified().ok())
+            .unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// The record as it stands now.

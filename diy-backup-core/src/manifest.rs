@@ -238,6 +238,11 @@ impl Manifest {
             ));
         }
         let text = std::fs::read(path).io_context(|| format!("cannot read {shown}"))?;
+        // As it was written: what was cut off or added may still be JSON.
+        if !text.starts_with(b"{") || !text.ends_with(b"}\n") {
+            let message = format!("{shown} is not a whole manifest");
+            return Err(Error::new(ErrorKind::Damaged, message));
+        }
         Self::from_json(&text).map_err(|error| {
             let kind = error.kind();
             Error::new(kind, format!("cannot use the manifest {shown}")).with_source(error)
@@ -260,6 +265,22 @@ mod tests {
             .phases
             .push(PhaseSeconds::new(Phase::Check, Duration::from_millis(1500)));
         manifest
+    }
+
+    #[test]
+    fn a_manifest_that_lost_or_got_a_byte_is_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("manifest.json");
+        let text = manifest().to_json().unwrap();
+        for changed in [
+            &text[..text.len() - 1],
+            &format!("{text}\n"),
+            &format!(" {text}"),
+        ] {
+            std::fs::write(&path, changed).unwrap();
+            let error = Manifest::read(&path).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{changed:?}");
+        }
     }
 
     #[test]

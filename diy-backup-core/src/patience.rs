@@ -19,6 +19,9 @@ pub struct Patience {
     pub retry: Duration,
     /// How long an instance whose lock request has failed is asked whether it is locked. 30 s.
     pub proof: Duration,
+    /// How long after a run has died a lock may still arrive that it was just asking for, as a cluster takes its time;
+    /// a recovery waits that long. 15 s.
+    pub late_lock: Duration,
     /// How long the unlock is tried when it fails for reasons that pass. 120 s.
     pub unlock: Duration,
     /// The answer to one attempt to unlock. 20 s: a cluster may need longer, but then it says by itself that it is
@@ -39,6 +42,7 @@ impl Default for Patience {
             answer: Duration::from_secs(10),
             retry: Duration::from_secs(10),
             proof: Duration::from_secs(30),
+            late_lock: Duration::from_secs(15),
             unlock: Duration::from_mins(2),
             unlock_answer: Duration::from_secs(20),
             pause: Duration::from_millis(500),

@@ -1,6 +1,9 @@
 //! Recovery: putting right what a run that died has left.
 
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use bitbucket_maintenance_client::Client;
 
 use crate::control::Control;
 use crate::durable;
@@ -111,7 +114,7 @@ async fn free(site: &Site, journal: &Journal, events: &Events, control: &Control
         )
         .await;
     }
-    if maintenance::is_free(&client).await? {
+    if stays_free(site, &client, journal, events, control).await? {
         return journal.step(Step::Started);
     }
     Err(Error::new(
@@ -122,6 +125,37 @@ async fn free(site: &Site, journal: &Journal, events: &Events, control: &Control
         "Look for the unlock token in Bitbucket's application log (atlassian-bitbucket.log), run `diy-backup unlock --token TOKEN`, \
          then `diy-backup recover` again.",
     ))
+}
+
+/// Whether an instance is free whose lock a dead run was asking for, and remains so for as long as that may arrive.
+async fn stays_free(
+    site: &Site,
+    client: &Client,
+    journal: &Journal,
+    events: &Events,
+    control: &Control,
+) -> Result<bool> {
+    let until = journal.written() + site.patience.late_lock;
+    let mut told = false;
+    loop {
+        if !maintenance::is_free(client).await? {
+            return Ok(false);
+        }
+        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+        // A journal from the future says that the clock was set.
+        if left.is_zero() || left > site.patience.late_lock {
+            return Ok(true);
+        }
+        if !told {
+            told = true;
+            events.message(format!(
+                "The dead run was just asking for the lock: looking for {} s whether it still arrives",
+                left.as_secs() + 1
+            ));
+        }
+        control.ensure_running()?;
+        tokio::time::sleep(site.patience.pause.min(left)).await;
+    }
 }
 
 /// Finishes or takes back what the journal names. Says whether a restore was finished.

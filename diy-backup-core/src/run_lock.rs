@@ -29,7 +29,7 @@ impl RunLock {
         let path = path_in(state);
         let file = platform::open_private_file(&path)
             .io_context(|| format!("cannot open the run lock {}", path.display()))?;
-        match try_lock(&file) {
+        match patiently(|| file.try_lock()) {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(Error::new(
                 ErrorKind::Busy,
@@ -56,7 +56,7 @@ impl RunLock {
             Err(error) => return Err(Error::io(shown(), error)),
         };
         // Shared, so that two that look do not see each other.
-        match file.try_lock_shared() {
+        match patiently(|| file.try_lock_shared()) {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(Error::io(shown(), error)),
@@ -64,15 +64,16 @@ impl RunLock {
     }
 }
 
-/// Tries for a moment: whoever looks whether a run is alive holds the lock while looking.
-fn try_lock(file: &File) -> Result<(), TryLockError> {
+/// Tries for a moment: whoever looks whether a run is alive holds the lock while looking, and a child process of the
+/// run that has just ended may hold it until it has become the program that it was started for.
+fn patiently(try_lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
     for _ in 0..LOOKS {
-        match file.try_lock() {
+        match try_lock() {
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOOK),
             other => return other,
         }
     }
-    file.try_lock()
+    try_lock()
 }
 
 fn path_in(state: &Path) -> PathBuf {

@@ -164,3 +164,21 @@ async fn a_journal_that_cannot_be_written_never_leaves_it_locked() {
         assert!(stage.journal().is_none(), "{calls_before:?}");
     }
 }
+
+#[tokio::test]
+async fn a_lock_that_arrives_after_its_run_has_died_is_not_overlooked() {
+    let mut stage = Stage::with(Simulator::builder().lock_delay(Duration::from_secs(1)));
+    stage.site.patience.late_lock = Duration::from_mins(1);
+    let asked = async {
+        let arrived = |simulator: &Simulator| simulator.count(CallKind::Lock) > 0;
+        stage.simulator.wait_until(arrived).await.unwrap();
+    };
+    tokio::select! {
+        result = stage.backup() => panic!("it should not get so far: {result:?}"),
+        () = asked => {}
+    }
+    assert!(!stage.simulator.is_locked(), "the lock is on its way");
+    let error = stage.recover().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StillLocked, "{error}");
+    assert!(stage.journal().is_some(), "for another try");
+}

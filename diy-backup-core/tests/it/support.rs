@@ -113,6 +113,7 @@ pub(crate) fn impatient() -> Patience {
     patience.answer = Duration::from_millis(400);
     patience.retry = Duration::from_millis(1500);
     patience.proof = Duration::from_millis(1500);
+    patience.late_lock = Duration::from_millis(300);
     patience.unlock = Duration::from_millis(2500);
     patience.pause = Duration::from_millis(5);
     patience.watch = Duration::from_millis(10);
