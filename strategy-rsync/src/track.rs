@@ -5,7 +5,8 @@
 //! kernel queues an event before the call that caused it returns: whatever ended before the question is in the answer.
 //!
 //! A tracker never guesses. When more has changed than it can hold, when an event cannot be understood, or when what
-//! it watches is not what it was, it has [`Lost`] track, and every file has to be looked at.
+//! it watches is not what it was, it has [`Lost`] track, and every file has to be looked at. Where there can be no tracker, change times tell as much,
+//! more slowly: see [`times`](crate::times).
 
 mod dirty;
 #[cfg(target_os = "linux")]
