@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use diy_backup_core::{
-    Control, Error, ErrorKind, Meter, OutputLine, Result, ResultExt, Running, Tool, sync_directory,
-    write_private,
+    Control, Error, ErrorKind, Meter, OutputLine, Result, ResultExt, Running, Tool, write_private,
 };
 use tokio::sync::watch;
 
@@ -213,16 +212,11 @@ fn failed(error: Error, said: &[String]) -> Error {
     Error::new(kind, message).with_source(error).with_hint(hint)
 }
 
-/// Makes the dump durable, and returns its size in bytes.
-pub(crate) fn settle(path: &Path) -> Result<u64> {
-    let bytes = std::fs::File::open(path)
-        .and_then(|file| {
-            file.sync_all()?;
-            Ok(file.metadata()?.len())
-        })
-        .io_context(|| format!("cannot make {} durable", path.display()))?;
-    sync_directory(path.parent().unwrap_or(path))?;
-    Ok(bytes)
+/// The size of the dump in bytes. That it is durable is for the archive strategy to see to.
+pub(crate) fn size_of(path: &Path) -> Result<u64> {
+    let metadata = std::fs::metadata(path);
+    let metadata = metadata.io_context(|| format!("cannot look at {}", path.display()))?;
+    Ok(metadata.len())
 }
 
 /// Runs file work where it does not hold up anything else.

@@ -176,7 +176,7 @@ impl Session for DumpSession {
         self.ensure_unchanged().await?;
         let scan = self.verify().await?;
         let path = self.plan.dump.path().to_owned();
-        let bytes = dump::blocking(move || dump::settle(&path)).await??;
+        let bytes = dump::blocking(move || dump::size_of(&path)).await??;
         self.meter.set_done_bytes(self.plan.estimated_bytes);
         self.plan.server.forget()?;
         Ok(self.describe(bytes, &scan))
