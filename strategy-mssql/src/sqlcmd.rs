@@ -1,14 +1,16 @@
 //! Scripts, run by the site's own `sqlcmd`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use diy_backup_core::{Control, Error, Meter, OutputLine, Result, Tool, write_private};
+use diy_backup_core::{Control, Error, Meter, OutputLine, Result, ResultExt, Tool};
 use secrecy::SecretString;
 
 use crate::config::MssqlConfig;
 use crate::failure::Failure;
 use crate::flavour::Flavour;
 use crate::rows::{self, Row, SEPARATOR};
+use crate::shared::create_private;
 
 /// What the drivers read of our own environment to log in with a Kerberos ticket.
 const PASSED: &[&str] = &["KRB5CCNAME", "KRB5_CONFIG", "KRB5_CLIENT_KTNAME"];
@@ -133,7 +135,10 @@ impl Server {
                 )
             })?;
         let script = format!("SET NOCOUNT ON;\n{statements}\nGO\n");
-        write_private(&folder.path().join(SCRIPT), script.as_bytes())?;
+        // Not made durable: it is of use to nobody after a crash, and people may be waiting.
+        create_private(&folder.path().join(SCRIPT))
+            .and_then(|mut file| file.write_all(script.as_bytes()))
+            .io_context(|| format!("cannot write a script to {}", folder.path().display()))?;
         let tool = self.tool().current_directory(folder.path());
         match tool.run_watched(&self.control, watch).await {
             Ok(output) => Ok(output.stdout_text().into_owned()),
