@@ -2,7 +2,7 @@
 
 use super::media::{self, Header, Media};
 use super::refusal::Refusal;
-use super::select::{self, Table, Value, unicode};
+use super::select::{self, Table};
 use super::state::{Base, Database, DatabaseFile, Store};
 use super::syntax::{Item, Restore, Statement};
 
@@ -48,8 +48,12 @@ pub(super) fn execute(
             let options = Options::of(options)?;
             match what {
                 Restore::Database(name) => restore(store, name, path, &options),
-                Restore::HeaderOnly => Ok(Said::Table(header_table(&media::read(store, path)?))),
-                Restore::FileListOnly => Ok(Said::Table(file_table(&media::read(store, path)?))),
+                Restore::HeaderOnly => {
+                    Ok(Said::Table(media::header_table(&media::read(store, path)?)))
+                }
+                Restore::FileListOnly => {
+                    Ok(Said::Table(media::file_table(&media::read(store, path)?)))
+                }
                 Restore::VerifyOnly => {
                     media::read(store, path)?.verify(options.has("CHECKSUM"))?;
                     Ok(Said::Words(vec![
@@ -416,70 +420,4 @@ fn drop_database(store: &mut Store, name: &str, if_exists: bool) -> Result<Said,
     store.state.databases.remove(name);
     store.save().map_err(|error| Refusal::internal(&error))?;
     Ok(Said::Nothing)
-}
-
-fn header_table(media: &Media) -> Table {
-    let header = &media.header;
-    let flag = |value: bool| Value::Number(i64::from(value));
-    let number = |value: u64| Value::Number(i64::try_from(value).unwrap_or(i64::MAX));
-    let base = header.base.as_ref();
-    let columns = [
-        ("BackupName", unicode(&header.name)),
-        ("BackupDescription", Value::Null),
-        ("BackupType", Value::Number(header.kind)),
-        ("DatabaseName", unicode(&header.database)),
-        ("CheckpointLSN", number(header.length)),
-        (
-            "DatabaseBackupLSN",
-            base.map_or(Value::Number(0), |base| number(base.length)),
-        ),
-        ("HasBackupChecksums", flag(header.checksums)),
-        ("IsDamaged", flag(false)),
-        ("IsCopyOnly", flag(header.copy_only)),
-        (
-            "DifferentialBaseLSN",
-            base.map_or(Value::Null, |base| number(base.length)),
-        ),
-        (
-            "DifferentialBaseGUID",
-            base.map_or(Value::Null, |base| unicode(&base.id)),
-        ),
-        ("BackupSetGUID", unicode(&header.id)),
-    ];
-    let (names, row) = columns
-        .map(|(name, value)| (name.to_owned(), value))
-        .into_iter()
-        .unzip();
-    Table {
-        names,
-        rows: vec![row],
-    }
-}
-
-fn file_table(media: &Media) -> Table {
-    let names = [
-        "LogicalName",
-        "PhysicalName",
-        "Type",
-        "FileGroupName",
-        "Size",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    let row_of = |file: &DatabaseFile| {
-        let group = if file.sort == "D" {
-            unicode("PRIMARY")
-        } else {
-            Value::Null
-        };
-        vec![
-            unicode(&file.logical),
-            unicode(&file.physical),
-            unicode(&file.sort),
-            group,
-            Value::Number(8_388_608),
-        ]
-    };
-    let rows = media.header.files.iter().map(row_of).collect();
-    Table { names, rows }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::Refusal;
+use super::select::{Table, Value, unicode};
 use super::state::{Base, DatabaseFile, Store};
 
 /// What a backup says about itself.
@@ -129,4 +130,72 @@ impl Media {
         }
         Ok(())
     }
+}
+
+/// What RESTORE HEADERONLY shows.
+pub(super) fn header_table(media: &Media) -> Table {
+    let header = &media.header;
+    let flag = |value: bool| Value::Number(i64::from(value));
+    let number = |value: u64| Value::Number(i64::try_from(value).unwrap_or(i64::MAX));
+    let base = header.base.as_ref();
+    let columns = [
+        ("BackupName", unicode(&header.name)),
+        ("BackupDescription", Value::Null),
+        ("BackupType", Value::Number(header.kind)),
+        ("DatabaseName", unicode(&header.database)),
+        ("CheckpointLSN", number(header.length)),
+        (
+            "DatabaseBackupLSN",
+            base.map_or(Value::Number(0), |base| number(base.length)),
+        ),
+        ("HasBackupChecksums", flag(header.checksums)),
+        ("IsDamaged", flag(false)),
+        ("IsCopyOnly", flag(header.copy_only)),
+        (
+            "DifferentialBaseLSN",
+            base.map_or(Value::Null, |base| number(base.length)),
+        ),
+        (
+            "DifferentialBaseGUID",
+            base.map_or(Value::Null, |base| unicode(&base.id)),
+        ),
+        ("BackupSetGUID", unicode(&header.id)),
+    ];
+    let (names, row) = columns
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .unzip();
+    Table {
+        names,
+        rows: vec![row],
+    }
+}
+
+/// What RESTORE FILELISTONLY shows.
+pub(super) fn file_table(media: &Media) -> Table {
+    let names = [
+        "LogicalName",
+        "PhysicalName",
+        "Type",
+        "FileGroupName",
+        "Size",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let row_of = |file: &DatabaseFile| {
+        let group = if file.sort == "D" {
+            unicode("PRIMARY")
+        } else {
+            Value::Null
+        };
+        vec![
+            unicode(&file.logical),
+            unicode(&file.physical),
+            unicode(&file.sort),
+            group,
+            Value::Number(8_388_608),
+        ]
+    };
+    let rows = media.header.files.iter().map(row_of).collect();
+    Table { names, rows }
 }
