@@ -20,11 +20,13 @@
 
 mod changes;
 mod check;
+mod compare;
 mod config;
 mod copier;
 mod exclude;
 mod folder;
 mod links;
+mod mend;
 mod owner;
 mod platform;
 mod proven;

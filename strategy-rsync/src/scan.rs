@@ -81,9 +81,17 @@ struct Found {
 
 /// Whether something above an entry may have been moved to where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Above {
+pub(crate) enum Above {
     Settled,
     Moved,
+}
+
+impl Above {
+    /// What a folder hands down to its entries.
+    pub(crate) fn of(folder: &Facts, proven_until: SystemTime, above: Self) -> Self {
+        let moved = folder.changed >= proven_until && folder.changed_after_modification();
+        if moved { Self::Moved } else { above }
+    }
 }
 
 impl Scan {
@@ -110,7 +118,7 @@ impl Scan {
             }
             if kind.is_dir() {
                 bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
-                return Ok(Some(self.handed_down(&facts, above)));
+                return Ok(Some(Above::of(&facts, self.proven_until, above)));
             }
             if kind.is_file() {
                 if facts.links == 1 || lock(&found).linked.insert(facts.id) {
@@ -131,11 +139,6 @@ impl Scan {
             mislinked: found.mislinked,
             links: found.links,
         })
-    }
-
-    fn handed_down(&self, facts: &Facts, above: Above) -> Above {
-        let moved = facts.changed >= self.proven_until && facts.changed_after_modification();
-        if moved { Above::Moved } else { above }
     }
 
     fn look_at(

@@ -65,7 +65,8 @@ impl RsyncSession {
         let mut copied = Vec::new();
         for (folder, configured) in task.folders {
             make_place(&folder).await?;
-            let (began, census) = live_passes(&copier, &folder, &mut proven, &quiet).await?;
+            let (began, census) =
+                first_live_pass(&copier, &folder, &mut proven, &quiet, tracking.as_ref()).await?;
             copied.push(CopiedFolder {
                 folder,
                 configured,
@@ -219,6 +220,28 @@ impl RsyncSession {
         let copies = self.folders.iter().map(|copied| &copied.folder.copy);
         copies.cloned().collect()
     }
+}
+
+/// Brings the copy of an earlier run up to date, where it will be compared with its original after the unlock. Any other
+/// is left to rsync.
+async fn first_live_pass(
+    copier: &Copier,
+    folder: &Folder,
+    proven: &mut Proven,
+    quiet: &Quiet,
+    tracking: Option<&Tracking>,
+) -> Result<(SystemTime, Census)> {
+    let began = SystemTime::now();
+    let until = proven.until(folder, began);
+    let is_of_an_earlier_run = until != SystemTime::UNIX_EPOCH && until != set_back(began);
+    if tracking.is_some()
+        && is_of_an_earlier_run
+        && let Some(census) = copier.mend(folder, until, quiet).await?
+    {
+        proven.set(folder, began);
+        return Ok((began, census));
+    }
+    live_passes(copier, folder, proven, quiet).await
 }
 
 /// Copies a folder in use until little is left to copy. Returns when the last pass began, and what it saw.
