@@ -1,6 +1,6 @@
 //! The main job with a MariaDB.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Site {
         }
     }
 
-    fn config(&self, file: &str, home: PathBuf, database: &str) -> Config {
+    fn config(&self, file: &str, home: &Path, database: &str) -> Config {
         let text = format!(
             r#"[instance]
 name = "bitbucket"
@@ -84,7 +84,7 @@ directory = {archives:?}
 
     fn elsewhere(&self) -> Config {
         let home = self.folder.join("restored home");
-        self.config("elsewhere.toml", home, "restored")
+        self.config("elsewhere.toml", &home, "restored")
     }
 
     /// Makes sure that what was restored is of the instant at which the instance was drained last.
@@ -100,7 +100,7 @@ directory = {archives:?}
 #[test]
 fn a_backup_of_a_mariadb_under_live_pushes_restores_to_the_instant_of_the_drain() {
     let site = Site::start(skip_unless!(PrivateMariaDb::start()));
-    let config = site.config("config.toml", site.home.clone(), "bitbucket");
+    let config = site.config("config.toml", &site.home, "bitbucket");
     config.run(&["check"]).expect(0);
     let summary = config.run(&["--json", "backup"]).expect(0).summary();
     assert_eq!(
