@@ -11,6 +11,8 @@ mod fslevel;
 #[cfg(test)]
 mod pinning;
 #[cfg(test)]
+mod pooler;
+#[cfg(test)]
 mod restore;
 #[cfg(test)]
 mod support;
