@@ -6,8 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use diy_backup_testkit::PrivatePostgres;
 use diy_backup_testkit::home::{DATABASE_EXCLUSIONS, EXCLUSIONS};
-use diy_backup_testkit::{PrivatePostgres, tree};
 
 use crate::Result;
 use crate::instance::{DATABASE, DATABASE_PASSWORD, DATABASE_USER, Instance};
@@ -135,17 +135,21 @@ impl<'a> Stand<'a> {
         Ok(bytes)
     }
 
-    /// Makes room for the next run: the backup goes, and what a restore has made of it.
+    /// Makes room for the next run: the backup goes, and what a restore has made of it goes aside. Removing it would make
+    /// the next one pay: ext4 is slow to make files where many have just been removed.
     pub(crate) fn clear(&self) -> Result {
         let sql = format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE);");
         self.instance.other_postgres.psql("postgres", &sql)?;
-        for folder in ["restored", "extracted", "archives"] {
-            let folder = self.folder.join(folder);
-            if folder.exists() {
-                tree::make_removable(&folder)?;
-                std::fs::remove_dir_all(&folder)?;
+        let aside = self.folder.join("aside");
+        std::fs::create_dir_all(&aside)?;
+        let number = std::fs::read_dir(&aside)?.count();
+        for folder in ["restored", "extracted"] {
+            let path = self.folder.join(folder);
+            if path.exists() {
+                std::fs::rename(path, aside.join(format!("{folder}-{number}")))?;
             }
         }
+        std::fs::remove_dir_all(self.archives())?;
         for folder in ["restored", "archives"] {
             std::fs::create_dir(self.folder.join(folder))?;
         }
