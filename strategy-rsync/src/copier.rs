@@ -12,6 +12,7 @@ use crate::platform;
 use crate::rsync::{self, Rsync};
 use crate::scan::{Census, Scan};
 use crate::survey::Plan;
+use crate::unsynced::Unsynced;
 use crate::walk::{Stop, blocking};
 
 /// How often a live pass is tried. What changes under rsync's hands can make it fail once, not again and again.
@@ -31,6 +32,8 @@ pub(crate) enum Quiet {
 pub(crate) struct Copier {
     pub(crate) rsync: Rsync,
     pub(crate) control: Control,
+    /// What this has written.
+    pub(crate) unsynced: Unsynced,
 }
 
 impl Copier {
@@ -74,6 +77,7 @@ impl Copier {
             list: list_path(folder),
         };
         let list = scan.list.clone();
+        self.unsynced.add_all(&folder.copy);
         let stop = Stop::new(&self.control);
         // The scan does not wait for rsync, nor rsync for the scan: each goes by what it sees, and both see the same
         // originals. So the lock window holds the longer of the two, not their sum.
@@ -100,6 +104,7 @@ impl Copier {
         if plan.is_empty() {
             return Ok(());
         }
+        self.unsynced.add(&folder.copy, &plan.list);
         let list = list_path(folder);
         let (stop, copy, path) = (Stop::new(&self.control), folder.copy.clone(), list.clone());
         let _stop_with_us = stop.on_drop();

@@ -41,6 +41,7 @@ mod survey;
 mod times;
 mod track;
 mod tracked;
+mod unsynced;
 mod verify;
 mod walk;
 

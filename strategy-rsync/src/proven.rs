@@ -31,6 +31,9 @@ pub(crate) struct Proven {
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     format: u32,
+    /// Whether a run writes to the copies, or has died before all of that was on disk.
+    #[serde(default)]
+    open: bool,
     copies: BTreeMap<String, Copy>,
 }
 
@@ -53,6 +56,7 @@ impl Proven {
             path,
             record: record.unwrap_or_else(|| Record {
                 format: FORMAT,
+                open: true,
                 copies: BTreeMap::new(),
             }),
         }
@@ -82,11 +86,30 @@ impl Proven {
         self.record.copies.insert(folder.role.label(), copy);
     }
 
-    /// Writes everything down, durably.
+    /// Whether what earlier runs have written to the copies may not be on disk.
+    pub(crate) fn is_open(&self) -> bool {
+        self.record.open
+    }
+
+    /// Says that the copies are written to from now on.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub(crate) fn open(&mut self) -> Result<()> {
+        self.record.open = true;
+        self.write()
+    }
+
+    /// Writes down, durably, what is known of copies that are on disk.
     ///
     /// # Errors
     /// When it cannot be written; then the next run compares more than it would have to.
-    pub(crate) fn write(&self) -> Result<()> {
+    pub(crate) fn close(&mut self) -> Result<()> {
+        self.record.open = false;
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
         let text = serde_json::to_vec_pretty(&self.record).map_err(|error| {
             Error::new(ErrorKind::Internal, "cannot write proven instants as JSON")
                 .with_source(error)
@@ -148,8 +171,12 @@ mod tests {
         let now = SystemTime::now();
         let mut proven = Proven::read(&staging);
         proven.set(&one, now);
-        proven.write().unwrap();
+        assert!(Proven::read(&staging).is_open(), "nothing is known yet");
+        proven.close().unwrap();
+        assert!(!Proven::read(&staging).is_open());
+        proven.open().unwrap();
         let proven = Proven::read(&staging);
+        assert!(proven.is_open());
         assert_eq!(proven.until(&one, now), set_back(now));
         assert_eq!(
             proven.until(&folder(root.path(), "/other"), now),

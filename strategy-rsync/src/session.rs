@@ -1,6 +1,6 @@
 //! A backup: a live pass, a pass over the drained instance, and what is written down about them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use diy_backup_core::{
@@ -58,13 +58,20 @@ impl RsyncSession {
         meter.set_total_bytes(task.expected_bytes.unwrap_or(0));
         let quiet = Quiet::No(meter);
         let mut proven = Proven::read(cx.staging());
+        for (folder, _) in &task.folders {
+            make_place(folder).await?;
+            if proven.is_open() {
+                // An earlier run may have written anything, and died before it was synced.
+                copier.unsynced.add_all(&folder.copy);
+            }
+        }
+        proven.open()?;
         let originals: Vec<Folder> = task.folders.iter().map(|(one, _)| one.clone()).collect();
         // What changes during the live passes has to be known, too.
         let tracking =
             Tracking::begin(task.track_changes, &originals, cx.events(), cx.control()).await?;
         let mut copied = Vec::new();
         for (folder, configured) in task.folders {
-            make_place(&folder).await?;
             let (began, census) =
                 first_live_pass(&copier, &folder, &mut proven, &quiet, tracking.as_ref()).await?;
             copied.push(CopiedFolder {
@@ -102,7 +109,7 @@ impl RsyncSession {
                     return Ok(());
                 }
                 Err(Setback::Failed(error)) => {
-                    keep(self.copies(), &self.proven).await;
+                    keep(&self.copier, &mut self.proven).await;
                     return Err(error);
                 }
                 Err(Setback::LookAtAll(reason)) if passes == MOST_TRACKED_PASSES => {
@@ -178,7 +185,7 @@ impl Session for RsyncSession {
     }
 
     async fn complete(&mut self, _: &Released) -> Result<Artifact> {
-        let synced = sync_all(self.copies());
+        let synced = sync(&self.copier);
         match self.tracking.take() {
             Some(tracking) => {
                 let verified = tracking.verify(&self.copier, &mut self.folders);
@@ -189,13 +196,13 @@ impl Session for RsyncSession {
         for copied in &self.folders {
             self.proven.set(&copied.folder, copied.began);
         }
-        self.proven.write()?;
+        self.proven.close()?;
         Ok(self.describe())
     }
 
     /// Nothing is left outside the staging folder, and what is in it serves the next run.
-    async fn abort(self: Box<Self>) -> Result<()> {
-        keep(self.copies(), &self.proven).await;
+    async fn abort(mut self: Box<Self>) -> Result<()> {
+        keep(&self.copier, &mut self.proven).await;
         Ok(())
     }
 }
@@ -214,11 +221,6 @@ impl RsyncSession {
         });
         // One folder that fails ends the others: nothing of this copy is of use any more, and people wait.
         try_join_all(passes).await.map(|_: Vec<()>| ())
-    }
-
-    fn copies(&self) -> Vec<PathBuf> {
-        let copies = self.folders.iter().map(|copied| &copied.folder.copy);
-        copies.cloned().collect()
     }
 }
 
@@ -262,7 +264,7 @@ async fn live_passes(
         let census = match copier.pass(folder, until, quiet).await {
             Ok(census) => census,
             Err(error) => {
-                keep(vec![folder.copy.clone()], proven).await;
+                keep(copier, proven).await;
                 return Err(error);
             }
         };
@@ -275,9 +277,9 @@ async fn live_passes(
 }
 
 /// Writes down what is known of the copies of a run that fails, so that the next one compares less.
-async fn keep(copies: Vec<PathBuf>, proven: &Proven) {
-    let kept = match sync_all(copies).await {
-        Ok(()) => proven.write(),
+async fn keep(copier: &Copier, proven: &mut Proven) {
+    let kept = match sync(copier).await {
+        Ok(()) => proven.close(),
         Err(error) => Err(error),
     };
     if let Err(error) = kept {
@@ -286,13 +288,9 @@ async fn keep(copies: Vec<PathBuf>, proven: &Proven) {
 }
 
 /// What is said to be proven must be on disk before.
-async fn sync_all(folders: Vec<PathBuf>) -> Result<()> {
-    blocking(move || folders.iter().try_for_each(|folder| sync(folder))).await
-}
-
-fn sync(folder: &Path) -> Result<()> {
-    platform::sync_file_system(folder)
-        .io_context(|| format!("cannot sync the file system of {}", folder.display()))
+async fn sync(copier: &Copier) -> Result<()> {
+    let unsynced = copier.unsynced.clone();
+    blocking(move || unsynced.sync()).await
 }
 
 /// Makes the folder that the copy goes to. rsync gives it the attributes of the original.

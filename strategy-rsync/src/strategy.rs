@@ -15,6 +15,7 @@ use crate::folder::Circumstances;
 use crate::restore::RsyncRestore;
 use crate::rsync::Rsync;
 use crate::session::{self, RsyncSession, Task};
+use crate::unsynced::Unsynced;
 use crate::walk::blocking;
 
 /// The name that a configuration chooses the strategy by.
@@ -92,6 +93,7 @@ impl HomeStrategy for RsyncHome {
         let copier = Copier {
             rsync: Rsync::find(cx.control()).await?,
             control: cx.control().clone(),
+            unsynced: Unsynced::default(),
         };
         let (config, kind, context) = (self.config.clone(), self.kind, cx.clone());
         let folders = blocking(move || {

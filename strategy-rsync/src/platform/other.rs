@@ -69,6 +69,10 @@ pub(crate) fn sync_file_system(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) fn sync_entry(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
 pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
     Ok(path.parent().is_none())
 }

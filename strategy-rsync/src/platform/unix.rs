@@ -6,7 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{Access, AtFlags, CWD};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::owner::{Owner, OwnerName};
 
@@ -97,6 +98,16 @@ pub(crate) fn sync_file_system(path: &Path) -> io::Result<()> {
     {
         rustix::fs::sync();
         file.sync_all()
+    }
+}
+
+/// Writes a file or a folder to its disk. What is gone needs none, and a link is part of its folder.
+pub(crate) fn sync_entry(path: &Path) -> io::Result<()> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => Ok(rustix::fs::fsync(file)?),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -96,8 +96,8 @@ async fn cancelling_ends_rsync() {
     });
     let cx = bench.context().with_control(control);
     let error = bench.strategy("").prepare(&cx).await.unwrap_err();
-    cancel.await.unwrap();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
+    cancel.await.unwrap();
     let staging = bench.staging().root().to_owned();
     let runs = || {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
