@@ -10,11 +10,14 @@ use sha2::{Digest, Sha256};
 use zstd::zstd_safe::CParameter;
 
 use crate::config::Compression;
+use crate::platform;
 
 /// How much goes from thread to thread at a time, in bytes.
 const CHUNK_BYTES: usize = 512 * 1024;
 /// What one thread compresses at a time, in bytes. Each holds some of it twice: more would need memory for little gain.
 const JOB_BYTES: u32 = 2 << 20;
+/// After so much the disk is to begin with what was written last, in bytes: then little is left to wait for at the end.
+const WRITEBACK_BYTES: u64 = 8 << 20;
 /// How many chunks may wait between two threads.
 const WAITING_CHUNKS: usize = 8;
 
@@ -188,10 +191,16 @@ fn workers() -> u32 {
 fn write(mut file: File, input: &Receiver<Message>) -> io::Result<Written> {
     let mut hash = Sha256::new();
     let mut bytes = 0;
+    let mut begun = 0;
     receive(input, |chunk| {
         hash.update(chunk);
+        file.write_all(chunk)?;
         bytes += chunk.len() as u64;
-        file.write_all(chunk)
+        if bytes - begun >= WRITEBACK_BYTES {
+            platform::begin_writeback(&file, begun..bytes);
+            begun = bytes;
+        }
+        Ok(())
     })?;
     file.sync_all()?;
     Ok(Written {

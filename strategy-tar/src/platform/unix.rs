@@ -1,5 +1,8 @@
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -41,6 +44,19 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
         .create_new(true)
         .mode(0o600)
         .open(path)
+}
+
+/// Lets the disk begin with a range of a file, without waiting for it. Its pages stay in memory while they are written.
+pub(crate) fn begin_writeback(file: &File, range: Range<u64>) {
+    #[cfg(target_os = "linux")]
+    {
+        // Linux begins to write what it is told that nobody needs, and drops it only once it is written.
+        let length = NonZeroU64::new(range.end - range.start);
+        // Advice that is not taken makes nothing wrong.
+        let _ = rustix::fs::fadvise(file, range.start, length, rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, range);
 }
 
 /// Opens a file for reading, unless it has become a link or something that would block.
