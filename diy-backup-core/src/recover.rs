@@ -57,10 +57,11 @@ pub(crate) async fn after_dead_run(
     events: &Events,
 ) -> Result<Recovery> {
     let state = site.backup.state.as_path();
-    let Some(record) = Journal::read(state)? else {
-        // A run can die before its first journal is whole, or after its last is gone.
-        durable::discard_temporary(&Journal::path_in(state))?;
-        durable::discard_temporary(&last_run::path_in(state))?;
+    let found = Journal::read(state)?;
+    // A run can die while it writes either.
+    durable::discard_temporary(&Journal::path_in(state))?;
+    durable::discard_temporary(&last_run::path_in(state))?;
+    let Some(record) = found else {
         return Ok(Recovery::default());
     };
     events.message(format!(

@@ -56,6 +56,30 @@ async fn every_step_of_a_backup_can_be_recovered_from_twice() {
 }
 
 #[tokio::test]
+async fn what_a_run_was_writing_when_it_died_goes_with_its_journal() {
+    let stage = Stage::new();
+    for is_whole in [true, false] {
+        stage.died_at("backup", At::Released, &json!({}));
+        if !is_whole {
+            std::fs::remove_file(stage.state().join("journal.json")).unwrap();
+        }
+        for name in [".journal.json.tmp", ".last-run.json.tmp"] {
+            std::fs::write(stage.state().join(name), "{").unwrap();
+        }
+        stage.recover().await.unwrap();
+        let left: Vec<_> = std::fs::read_dir(stage.state())
+            .unwrap()
+            .flatten()
+            .collect();
+        let left = left.iter().map(|entry| entry.file_name());
+        let temporary: Vec<_> = left
+            .filter(|name| name.to_string_lossy().ends_with(".tmp"))
+            .collect();
+        assert!(temporary.is_empty(), "{temporary:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_died_while_it_asked_for_the_lock_says_where_the_token_is() {
     let stage = Stage::new();
     let token = stage.simulator.lock_as("backup").unwrap();
