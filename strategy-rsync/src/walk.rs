@@ -12,7 +12,8 @@ use diy_backup_core::{Control, Error, Result};
 
 use crate::exclude::Exclusions;
 
-const MOST_THREADS: usize = 8;
+/// They wait for the disk more than they compute, so there are more than most machines have cores.
+const THREADS: usize = 8;
 /// How many names a report holds: enough to see what they have in common.
 const EXAMPLES: usize = 5;
 
@@ -128,10 +129,8 @@ impl Walk<'_> {
             }),
             changed: Condvar::new(),
         };
-        let threads =
-            std::thread::available_parallelism().map_or(1, |number| number.get().min(MOST_THREADS));
         std::thread::scope(|scope| {
-            for _ in 0..threads {
+            for _ in 0..THREADS {
                 scope.spawn(|| self.work(&shared, &visit));
             }
         });
@@ -157,15 +156,21 @@ impl Walk<'_> {
                 queue = shared.lock();
                 queue.at_work -= 1;
                 match read {
-                    Ok(below) => queue.waiting.extend(below),
+                    Ok(below) => {
+                        // The first of them is this thread's own.
+                        for _ in 1..below.len().min(THREADS) {
+                            shared.changed.notify_one();
+                        }
+                        queue.waiting.extend(below);
+                    }
                     Err(Failure::Unreadable) => queue.unreadable.add(&self.root.join(folder)),
                     Err(Failure::Other(error)) => {
                         queue.failed.get_or_insert(error);
                         queue.waiting.clear();
                     }
                 }
-                shared.changed.notify_all();
             } else if queue.at_work == 0 {
+                shared.changed.notify_all();
                 return;
             } else {
                 queue = shared
