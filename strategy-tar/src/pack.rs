@@ -1,8 +1,9 @@
-//! Writing archives: one thread walks, reads and hashes, one compresses, one writes and hashes the whole.
+//! Writing archives: several threads read ahead, one packs, one compresses, one writes and hashes the whole.
 
+mod ahead;
+mod found;
 mod packer;
 mod pipeline;
-mod walk;
 
 pub(crate) use packer::{Packed, Packer};
 pub(crate) use pipeline::{Pipe, Pipeline};

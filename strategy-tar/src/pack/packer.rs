@@ -9,8 +9,10 @@ use diy_backup_core::checksums::{self, ChecksumLine};
 use diy_backup_core::{Error, ErrorKind, Events, Meter, Result, ResultExt};
 use sha2::{Digest, Sha256};
 
+use super::ahead;
+use super::found::{Body, Found, cannot_read, changed, is_same};
 use super::pipeline::Pipe;
-use super::walk::{Found, Walk};
+
 use crate::format::{
     self, ArchivePath, BLOCK, Entry, FileSize, Kind, Metadata, SparseMap, Timestamp,
 };
@@ -80,11 +82,11 @@ impl Packer {
         if !path.exists() {
             return Ok(());
         }
-        for found in Walk::new(path, own_path(name)?) {
-            self.stop.ensure_running()?;
-            self.add(&found?)?;
-        }
-        Ok(())
+        let stop = self.stop.clone();
+        ahead::walk(path, own_path(name)?, &stop, |found| {
+            stop.ensure_running()?;
+            self.add(found)
+        })
     }
 
     /// Writes the checksums and the end.
@@ -104,7 +106,7 @@ impl Packer {
         Ok(self.packed)
     }
 
-    fn add(&mut self, found: &Found) -> Result<()> {
+    fn add(&mut self, mut found: Found) -> Result<()> {
         let kind = &found.metadata;
         if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
             let what = platform::describe_special(kind);
@@ -114,20 +116,15 @@ impl Packer {
             ));
             return Ok(());
         }
-        if let Some(first) = self.earlier_name(found) {
-            let entry = self.entry(found, Kind::HardLink(first))?;
-            return self.begin(&entry);
+        if let Some(first) = self.earlier_name(&found) {
+            return self.begin(&self.entry(found, Kind::HardLink(first)));
         }
-        if kind.is_file() {
-            return self.add_file(found);
+        match std::mem::replace(&mut found.body, Body::Unread) {
+            Body::Names(_) => self.begin(&self.entry(found, Kind::Directory)),
+            Body::Target(target) => self.begin(&self.entry(found, Kind::Symlink(target))),
+            Body::Content(content, sum) => self.add_small_file(found, &content, sum),
+            Body::Unread => self.add_file(found),
         }
-        let kind = if kind.is_dir() {
-            Kind::Directory
-        } else {
-            let target = fs::read_link(&found.path).io_context(|| cannot_read(&found.path))?;
-            Kind::Symlink(target.as_os_str().as_encoded_bytes().to_vec())
-        };
-        self.begin(&self.entry(found, kind)?)
     }
 
     /// The name under which a file with several names is in the archive already.
@@ -150,23 +147,36 @@ impl Packer {
         Some(first)
     }
 
-    fn add_file(&mut self, found: &Found) -> Result<()> {
-        let context = || cannot_read(&found.path);
-        let mut file = platform::open_no_follow(&found.path).io_context(context)?;
+    /// A file whose content has been read.
+    fn add_small_file(&mut self, found: Found, content: &[u8], sum: [u8; 32]) -> Result<()> {
+        let length = content.len() as u64;
+        let entry = self.entry(found, Kind::File(FileSize::Dense(length)));
+        self.begin(&entry)?;
+        self.write(content)?;
+        self.meter.advance(length);
+        self.pad(length)?;
+        self.add_sum(sum, &entry.path)
+    }
+
+    fn add_file(&mut self, found: Found) -> Result<()> {
+        let path = found.path.clone();
+        let context = || cannot_read(&path);
+        let mut file = platform::open_no_follow(&path).io_context(context)?;
         let before = file.metadata().io_context(context)?;
         let size = file_size(&file, &before).io_context(context)?;
-        self.begin(&self.entry(found, Kind::File(size.clone()))?)?;
+        let entry = self.entry(found, Kind::File(size.clone()));
+        self.begin(&entry)?;
         let mut hash = Sha256::new();
         match &size {
-            FileSize::Dense(length) => self.copy(&mut file, *length, &mut hash, found)?,
-            FileSize::Sparse(map) => self.copy_sparse(&mut file, map, &mut hash, found)?,
+            FileSize::Dense(length) => self.copy(&mut file, *length, &mut hash, &path)?,
+            FileSize::Sparse(map) => self.copy_sparse(&mut file, map, &mut hash, &path)?,
         }
         let after = file.metadata().io_context(context)?;
-        if after.len() != before.len() || after.modified().ok() != before.modified().ok() {
-            return Err(changed(&found.path));
+        if !is_same(&before, &after) {
+            return Err(changed(&path));
         }
         self.pad(size.stored())?;
-        self.add_sum(hash.finalize().into(), &found.inside)
+        self.add_sum(hash.finalize().into(), &entry.path)
     }
 
     fn copy_sparse(
@@ -174,14 +184,14 @@ impl Packer {
         file: &mut File,
         map: &SparseMap,
         hash: &mut Sha256,
-        found: &Found,
+        path: &Path,
     ) -> Result<()> {
         let mut at = 0;
         for segment in map.segments() {
             self.hash_zeros(hash, segment.offset - at)?;
             file.seek(SeekFrom::Start(segment.offset))
-                .io_context(|| cannot_read(&found.path))?;
-            self.copy(file, segment.length, hash, found)?;
+                .io_context(|| cannot_read(path))?;
+            self.copy(file, segment.length, hash, path)?;
             at = segment.offset + segment.length;
         }
         self.hash_zeros(hash, map.size() - at)
@@ -198,17 +208,17 @@ impl Packer {
         file: &mut File,
         mut length: u64,
         hash: &mut Sha256,
-        found: &Found,
+        path: &Path,
     ) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.buffer);
         while length > 0 {
             self.stop.ensure_running()?;
             let wanted = usize::try_from(length).map_or(buffer.len(), |l| l.min(buffer.len()));
             let read = match file.read(&mut buffer[..wanted]) {
-                Ok(0) => return Err(changed(&found.path)),
+                Ok(0) => return Err(changed(path)),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).io_context(|| cannot_read(&found.path)),
+                Err(error) => return Err(error).io_context(|| cannot_read(path)),
             };
             hash.update(&buffer[..read]);
             self.write(&buffer[..read])?;
@@ -220,9 +230,8 @@ impl Packer {
     }
 
     /// The entry of something in the staging folder.
-    fn entry(&self, found: &Found, kind: Kind) -> Result<Entry> {
-        let mut metadata = platform::read_metadata(&found.path, &found.metadata)
-            .io_context(|| cannot_read(&found.path))?;
+    fn entry(&self, found: Found, kind: Kind) -> Entry {
+        let mut metadata = found.kept;
         let attributes = metadata.attributes.iter();
         let bytes: usize = attributes
             .map(|(name, value)| name.len() + value.len())
@@ -234,11 +243,11 @@ impl Packer {
                 found.path.display()
             ));
         }
-        Ok(Entry {
-            path: found.inside.clone(),
+        Entry {
+            path: found.inside,
             kind,
             metadata,
-        })
+        }
     }
 
     fn begin(&mut self, entry: &Entry) -> Result<()> {
@@ -299,18 +308,6 @@ fn file_size(file: &File, metadata: &fs::Metadata) -> io::Result<FileSize> {
         Some(map) if map.stored() < size => FileSize::Sparse(map),
         _ => FileSize::Dense(size),
     })
-}
-
-fn changed(path: &Path) -> Error {
-    Error::new(
-        ErrorKind::Io,
-        format!("{} has changed while it was read", path.display()),
-    )
-    .with_hint("Something besides diy-backup writes to the staging folder: keep it away, then take the backup again.")
-}
-
-fn cannot_read(path: &Path) -> String {
-    format!("cannot read {}", path.display())
 }
 
 fn cannot_write() -> String {
