@@ -25,6 +25,7 @@ mod config;
 mod copier;
 mod exclude;
 mod folder;
+mod head_start;
 mod links;
 mod mend;
 mod owner;

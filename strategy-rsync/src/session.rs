@@ -224,8 +224,8 @@ impl RsyncSession {
     }
 }
 
-/// Brings the copy of an earlier run up to date, where it will be compared with its original after the unlock. Any other
-/// is left to rsync.
+/// Makes a copy, or brings the one of an earlier run up to date. By ourselves, where it will be compared with its
+/// original after the unlock; any other is left to rsync, and one of which nothing is known.
 async fn first_live_pass(
     copier: &Copier,
     folder: &Folder,
@@ -235,9 +235,16 @@ async fn first_live_pass(
 ) -> Result<(SystemTime, Census)> {
     let began = SystemTime::now();
     let until = proven.until(folder, began);
-    let is_of_an_earlier_run = until != SystemTime::UNIX_EPOCH && until != set_back(began);
+    if until == set_back(began) {
+        // There is no copy yet: all there will ever be is made from now on, also if this pass is cut short.
+        proven.set(folder, began);
+        if let Err(error) = copier.head_start(folder, quiet).await {
+            keep(copier, proven).await;
+            return Err(error);
+        }
+    }
     if tracking.is_some()
-        && is_of_an_earlier_run
+        && until != SystemTime::UNIX_EPOCH
         && let Some(census) = copier.mend(folder, until, quiet).await?
     {
         proven.set(folder, began);
@@ -257,10 +264,6 @@ async fn live_passes(
     loop {
         let (began, clock) = (SystemTime::now(), Instant::now());
         let until = proven.until(folder, began);
-        if until == set_back(began) {
-            // There is no copy yet: all there will ever be is made from now on, also if this pass is cut short.
-            proven.set(folder, began);
-        }
         let census = match copier.pass(folder, until, quiet).await {
             Ok(census) => census,
             Err(error) => {

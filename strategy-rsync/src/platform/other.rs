@@ -89,6 +89,23 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     File::create(path)
 }
 
+/// All copying is rsync's here.
+pub(crate) fn copy_new_file(
+    _: &Path,
+    _: &Path,
+    _: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<Option<u64>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn has_attributes(_: &Path) -> bool {
+    false
+}
+
+pub(crate) fn is_link_in_the_way(_: &io::Error) -> bool {
+    false
+}
+
 pub(crate) fn make_changeable(folder: &Path) -> io::Result<()> {
     std::fs::metadata(folder).map(|_| ())
 }

@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -10,6 +10,9 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::owner::{Owner, OwnerName};
+
+/// How much of a file is copied at a time, in bytes.
+const COPY_BYTES: usize = 256 << 10;
 
 /// What a directory entry says about itself beyond what the standard library has for every system.
 #[derive(Debug, Clone, Copy)]
@@ -165,6 +168,57 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Copies the file at `from` to `to`, where nothing is yet, with owner, mode and modification time. `None` when it is
+/// no plain file any more, or not as long as it was.
+pub(crate) fn copy_new_file(
+    from: &Path,
+    to: &Path,
+    may_go_on: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<Option<u64>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut original = File::from(rustix::fs::open(from, flags, Mode::empty())?);
+    // Before the content is read: should that change meanwhile, the times of both differ.
+    let metadata = original.metadata()?;
+    if !metadata.is_file() || metadata.nlink() != 1 {
+        return Ok(None);
+    }
+    let mut copy = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)?;
+    let most = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; most.saturating_add(1).min(COPY_BYTES)];
+    let mut copied = 0;
+    loop {
+        may_go_on()?;
+        match original.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => {
+                copy.write_all(&buffer[..length])?;
+                copied += length as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if copied != metadata.len() {
+        return Ok(None);
+    }
+    if is_administrator() {
+        std::os::unix::fs::fchown(&copy, Some(metadata.uid()), Some(metadata.gid()))?;
+    }
+    // The owner first, as giving a file away takes bits of its mode.
+    copy.set_permissions(metadata.permissions())?;
+    copy.set_times(std::fs::FileTimes::new().set_modified(metadata.modified()?))?;
+    Ok(Some(copied))
+}
+
+/// Whether a file could not be opened because it is a link.
+pub(crate) fn is_link_in_the_way(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+}
+
 /// Gives us the right to change what is in a folder of our own.
 pub(crate) fn make_changeable(folder: &Path) -> io::Result<()> {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
@@ -251,6 +305,15 @@ pub(crate) fn may_give_to(owner: Owner) -> bool {
             .any(|group| group.as_raw() == owner.group)
     };
     is_administrator() || (owner.user == own_user() && own_groups())
+}
+
+/// Whether there is anything about `path` itself that neither its mode nor its times say. The label of a security
+/// module belongs to the machine, and every file has one where there is such a module.
+pub(crate) fn has_attributes(path: &Path) -> bool {
+    match xattr::list(path) {
+        Ok(mut names) => names.any(|name| name != "security.selinux"),
+        Err(error) => error.kind() != io::ErrorKind::Unsupported,
+    }
 }
 
 /// Whether files at `path` can have extended attributes.

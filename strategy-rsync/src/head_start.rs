@@ -1,0 +1,209 @@
+//! The first copy of a folder: plain files and folders by several threads, before it is made what it must be.
+//!
+//! rsync writes one file after the other, which takes it several times as long where there are many small ones. So
+//! where there is no copy yet, the plain files are copied here, and folders get their modes, owners and times. All else
+//! is left to rsync: links, holes, what has access lists or extended attributes, and whatever has come, gone or changed
+//! meanwhile. What is copied here is as good as a copy of rsync's: its time is that of the original before it was
+//! read, so whoever writes to the original meanwhile gives it another, or a later change time, for which
+//! [`scan`](crate::scan) and [`compare`](crate::compare) look.
+
+use std::fs::Metadata;
+use std::io;
+use std::path::Path;
+
+use diy_backup_core::{Meter, Result, ResultExt};
+
+use crate::copier::{Copier, Quiet};
+use crate::folder::Folder;
+use crate::platform::{self, Facts};
+use crate::walk::{Stop, Walk, blocking};
+
+impl Copier {
+    /// Copies plain files and folders to a copy with nothing in it.
+    ///
+    /// # Errors
+    /// When a folder cannot be read, or the copy cannot be written.
+    pub(crate) async fn head_start(&self, folder: &Folder, quiet: &Quiet) -> Result<()> {
+        self.unsynced.add_all(&folder.copy);
+        let (folder, stop) = (folder.clone(), Stop::new(&self.control));
+        let _stop_with_us = stop.on_drop();
+        let meter = match quiet {
+            Quiet::No(meter) => Some(meter.clone()),
+            Quiet::Yes => None,
+        };
+        blocking(move || copy_files(&folder, meter.as_ref(), &stop)).await
+    }
+}
+
+fn copy_files(folder: &Folder, meter: Option<&Meter>, stop: &Stop) -> Result<()> {
+    let walk = Walk {
+        root: &folder.source,
+        exclusions: &folder.exclusions,
+        stop,
+    };
+    let unreadable = walk.run((), |entry, ()| {
+        let to = folder.copy.join(entry.relative);
+        let done = if entry.metadata.is_dir() {
+            platform::create_private_folder(&to).map(|()| None)
+        } else if is_plain(entry.metadata) && !platform::has_attributes(entry.path) {
+            copy_file(entry.path, &to, stop)
+        } else {
+            return Ok(None);
+        };
+        match done {
+            Ok(copied) => {
+                if let (Some(meter), Some(bytes)) = (meter, copied) {
+                    meter.advance(bytes);
+                }
+                Ok(Some(()))
+            }
+            Err(error) if is_left_to_rsync(&error) => Ok(None),
+            // That the run ends is no fault of the file.
+            Err(error) => {
+                stop.ensure_going_on()?;
+                Err(error).io_context(|| format!("cannot write {}", to.display()))
+            }
+        }
+    })?;
+    tracing::debug!(folder = %folder.role, unreadable = unreadable.count, "files were copied");
+    // Once all is in them: what is made in a folder sets its time.
+    walk.run((), |entry, ()| {
+        let to = folder.copy.join(entry.relative);
+        if !entry.metadata.is_dir() {
+            return Ok(None);
+        }
+        // One that keeps another time is looked at again, and gets its attributes from rsync.
+        if !platform::has_attributes(entry.path) {
+            match platform::copy_attributes(entry.metadata, &to) {
+                Err(error) if !is_left_to_rsync(&error) => {
+                    return Err(error).io_context(|| format!("cannot write {}", to.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(Some(()))
+    })?;
+    Ok(())
+}
+
+/// Whether a file has one name and no holes.
+fn is_plain(metadata: &Metadata) -> bool {
+    let facts = Facts::of(metadata);
+    metadata.is_file() && facts.links == 1 && facts.allocated_bytes >= metadata.len()
+}
+
+/// Copies a file that is not there yet. `None` when it changed under our hands.
+fn copy_file(from: &Path, to: &Path, stop: &Stop) -> io::Result<Option<u64>> {
+    let mut may_go_on = || stop.ensure_going_on().map_err(io::Error::other);
+    let copied = platform::copy_new_file(from, to, &mut may_go_on);
+    if !matches!(copied, Ok(Some(_))) {
+        // What is not whole must not look as if it were; rsync begins it again.
+        let _ = std::fs::remove_file(to);
+    }
+    copied
+}
+
+/// What comes and goes while people work, and what rsync has better words for.
+fn is_left_to_rsync(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let kind = error.kind();
+    matches!(
+        kind,
+        Kind::NotFound
+            | Kind::NotADirectory
+            | Kind::AlreadyExists
+            | Kind::PermissionDenied
+            | Kind::Unsupported
+    ) || platform::is_link_in_the_way(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use diy_backup_core::{Control, ErrorKind};
+
+    use super::*;
+    use crate::exclude::Exclusions;
+    use crate::folder::Role;
+
+    fn folder(root: &Path) -> Folder {
+        let folder = Folder {
+            role: Role::Home,
+            source: root.join("source"),
+            copy: root.join("copy"),
+            exclusions: Exclusions::default(),
+        };
+        for side in [&folder.source, &folder.copy] {
+            fs::create_dir(side).unwrap();
+        }
+        folder
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn plain_files_are_whole_and_all_else_is_left() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let folder = folder(root.path());
+        fs::create_dir_all(folder.source.join("a/b")).unwrap();
+        fs::write(folder.source.join("a/b/small"), "x").unwrap();
+        fs::write(folder.source.join("a/large"), vec![7; 3 << 20]).unwrap();
+        fs::write(folder.source.join("one"), "linked").unwrap();
+        fs::hard_link(folder.source.join("one"), folder.source.join("two")).unwrap();
+        std::os::unix::fs::symlink("one", folder.source.join("link")).unwrap();
+        let sparse = fs::File::create(folder.source.join("sparse")).unwrap();
+        sparse.set_len(1 << 20).unwrap();
+        let small = folder.source.join("a/b/small");
+        fs::set_permissions(&small, fs::Permissions::from_mode(0o440)).unwrap();
+        platform::set_modified(&small, (1_600_000_000, 123_456_789)).unwrap();
+        let mut expected = vec!["a"];
+        fs::create_dir(folder.source.join("labelled")).unwrap();
+        fs::write(folder.source.join("labelled/file"), "x").unwrap();
+        for path in ["labelled", "labelled/file"] {
+            let path = folder.source.join(path);
+            if xattr::set(&path, "user.label", b"x").is_ok() {
+                platform::set_modified(&path, (1_600_000_000, 0)).unwrap();
+                expected = vec!["a", "labelled"];
+            }
+        }
+        copy_files(&folder, None, &Stop::new(&Control::new())).unwrap();
+        for path in ["a/b/small", "a/large", "a", "a/b"] {
+            let (original, copy) = (folder.source.join(path), folder.copy.join(path));
+            if original.is_file() {
+                assert_eq!(fs::read(&original).unwrap(), fs::read(&copy).unwrap());
+            }
+            let facts = |path| Facts::of(&fs::metadata(path).unwrap());
+            let (original, copy) = (facts(original), facts(copy));
+            assert_eq!(
+                (original.mode, original.modified),
+                (copy.mode, copy.modified)
+            );
+        }
+        let names = |path: &Path| {
+            let mut names = crate::walk::names_in(path).unwrap();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&folder.copy), expected);
+        if expected.len() == 2 {
+            // Seen by its time, and then given its attributes by rsync.
+            let labelled = folder.copy.join("labelled");
+            assert_eq!(names(&labelled), [""; 0]);
+            let facts = Facts::of(&fs::metadata(&labelled).unwrap());
+            assert_ne!(facts.modified, (1_600_000_000, 0));
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_cancelled_copies_no_further() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = folder(root.path());
+        fs::write(folder.source.join("file"), "x").unwrap();
+        let control = Control::new();
+        control.cancel(diy_backup_core::CancelReason::Requested);
+        let error = copy_files(&folder, None, &Stop::new(&control)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        assert!(!folder.copy.join("file").exists());
+    }
+}
