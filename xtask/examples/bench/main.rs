@@ -143,15 +143,22 @@ fn bench(options: &Options) -> Result {
                 Restores::LastRun
             },
         };
-        let measured = series::measure(&plan, &runtime)?;
-        println!("\n{}", table::of(&measured));
-        all.push(measured);
+        series::measure(&plan, &runtime, |measured| {
+            println!("\n{}", table::of(&measured));
+            all.push(measured);
+            if all.len() > 1 {
+                println!("\n{}", table::growth(&all));
+            }
+            keep(options, &machine, &all)
+        })?;
     }
-    if all.len() > 1 {
-        println!("\n{}", table::growth(&all));
-    }
+    Ok(())
+}
+
+/// Writes the files that are asked for, with all that is known so far.
+fn keep(options: &Options, machine: &Machine, all: &[Series]) -> Result {
     if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&json::of(&machine, &all))?;
+        let text = serde_json::to_string_pretty(&json::of(machine, all))?;
         std::fs::write(path, text + "\n")?;
     }
     if let (Some(path), Some(first)) = (&options.svg, all.first()) {

@@ -57,13 +57,19 @@ impl Series {
     }
 }
 
-pub(crate) fn measure(plan: &Plan, runtime: &Runtime) -> Result<Series> {
+/// Measures, and reports before what was made is removed: of millions of files that takes minutes.
+pub(crate) fn measure(
+    plan: &Plan,
+    runtime: &Runtime,
+    report: impl FnOnce(Series) -> Result,
+) -> Result {
     let folder = tempfile::Builder::new()
         .prefix("diy-backup-bench-")
         .tempdir()?;
-    let measured = in_folder(plan, runtime, folder.path());
+    let reported = in_folder(plan, runtime, folder.path()).and_then(report);
+    println!("clearing up");
     tree::make_removable(folder.path())?;
-    measured
+    reported
 }
 
 fn in_folder(plan: &Plan, runtime: &Runtime, folder: &Path) -> Result<Series> {
