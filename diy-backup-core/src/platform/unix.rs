@@ -140,10 +140,10 @@ pub(crate) fn free_space(path: &Path) -> io::Result<(u64, Option<u64>)> {
 pub(crate) fn kill_processes_marked(name: &str, value: &str) -> u32 {
     let marker = format!("{name}={value}").into_bytes();
     let mut killed = 0;
-    // A process that forks while we look is found in the next round.
-    for _ in 0..10 {
+    // A process that forks while we look, or that was about to begin when its parent died, is found in the next round.
+    for round in 0..10 {
         let found = marked_processes(&marker);
-        if found.is_empty() {
+        if found.is_empty() && round > 0 {
             break;
         }
         killed += u32::try_from(found.len()).unwrap_or(u32::MAX);

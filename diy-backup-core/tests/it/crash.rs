@@ -121,25 +121,33 @@ async fn unlocking_by_hand_needs_nothing_but_the_journal() {
 #[tokio::test]
 async fn children_that_outlived_their_run_are_killed() {
     let stage = die_in(Phase::Capture).await;
-    let mut child = Command::new("sleep")
-        .arg("1000")
-        .env("DIY_BACKUP_RUN", stage.journal().unwrap().run)
-        .spawn()
-        .unwrap();
-    let mut stranger = Command::new("sleep")
-        .arg("1000")
-        .env("DIY_BACKUP_RUN", "another")
-        .spawn()
-        .unwrap();
+    let mut child = Sleeper::marked(&stage.journal().unwrap().run);
+    let mut stranger = Sleeper::marked("another");
     let recovery = stage.recover().await.unwrap();
     assert!(recovery.killed_processes >= 1);
-    assert!(!child.wait().unwrap().success());
+    assert!(!child.0.wait().unwrap().success());
     assert!(
-        stranger.try_wait().unwrap().is_none(),
+        stranger.0.try_wait().unwrap().is_none(),
         "a stranger is left alone"
     );
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
+}
+
+/// A process that is ended with its test.
+struct Sleeper(std::process::Child);
+
+impl Sleeper {
+    fn marked(run: &str) -> Self {
+        let mut command = Command::new("sleep");
+        command.arg("1000").env("DIY_BACKUP_RUN", run);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[tokio::test]
