@@ -22,15 +22,18 @@ enum Subject {
     StagedFile,
     StagedManifest,
     Checksums,
+    /// What has no content: links and folders.
+    OtherChecksums,
 }
 
-const SUBJECTS: [(Subject, Archive); 6] = [
+const SUBJECTS: [(Subject, Archive); 7] = [
     (Subject::Archive, Archive::Tar),
     (Subject::Manifest, Archive::Tar),
     (Subject::BareArchive, Archive::Tar),
     (Subject::StagedFile, Archive::Staging),
     (Subject::StagedManifest, Archive::Staging),
     (Subject::Checksums, Archive::Staging),
+    (Subject::OtherChecksums, Archive::Staging),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -221,6 +224,7 @@ fn path_of(
         Subject::Manifest => Ok(manifest_of(stage, id)),
         Subject::StagedManifest => staged("manifest.json"),
         Subject::Checksums => staged("SHA256SUMS"),
+        Subject::OtherChecksums => staged("SHA256SUMS.others"),
         Subject::StagedFile => {
             let folder = ["bitbucket-db", "bitbucket-home"][rng.usize(..2)];
             let files = files_below(&stage.staging.join(folder));
