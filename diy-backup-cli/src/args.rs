@@ -20,6 +20,9 @@ Exit codes:
   11   another run is going on
   130  cancelled; the instance is unlocked";
 
+/// The configuration that is read unless another one is named.
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/diy-backup/config.toml";
+
 /// Backs up and restores Atlassian Bitbucket Server and Data Center.
 #[derive(Debug, Parser)]
 #[command(name = "diy-backup", version, about, after_help = EXIT_CODES, arg_required_else_help = true)]
@@ -30,7 +33,7 @@ pub(crate) struct Args {
         long,
         global = true,
         value_name = "FILE",
-        default_value = "/etc/diy-backup/config.toml"
+        default_value = DEFAULT_CONFIG
     )]
     pub(crate) config: PathBuf,
 

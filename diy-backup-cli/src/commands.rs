@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use clap::CommandFactory;
 use diy_backup_core::{
-    self as core, Control, ErrorKind, Observer, Purpose, Registry, Result, Selector, Site,
+    self as core, Control, Error, ErrorKind, Observer, Purpose, Registry, Result, Selector, Site,
 };
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, DEFAULT_CONFIG};
 use crate::config;
 use crate::exit::Exit;
 use crate::output::{Format, Printer};
@@ -41,6 +41,7 @@ pub(crate) async fn run(args: &Args, registry: &Registry) -> Exit {
         Ok(exit) => exit,
         Err(error) => {
             let exit = exit_of(&args.command, &error);
+            let error = to_be_typed(error, &args.config);
             format.error(&error, exit.code());
             if matches!(args.command, Command::Backup) && format == Format::Json {
                 format.result("", summaries::FailedBackup::new(&error, exit));
@@ -162,5 +163,31 @@ impl Task {
             core::apply_prune(&self.site, &plan).await?;
         }
         Ok(reports::prune(&plan, dry_run))
+    }
+}
+
+/// Commands in a hint are typed as they stand: they have to name the configuration, unless it is the one that is read
+/// anyway.
+fn to_be_typed(error: Error, config: &Path) -> Error {
+    let Some(hint) = error.hint() else {
+        return error;
+    };
+    if config == Path::new(DEFAULT_CONFIG) {
+        return error;
+    }
+    let program = format!(
+        "`diy-backup -c {} ",
+        quoted_for_shell(&config.to_string_lossy())
+    );
+    let hint = hint.replace("`diy-backup ", &program);
+    error.with_hint(hint)
+}
+
+fn quoted_for_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }

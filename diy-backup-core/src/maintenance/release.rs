@@ -225,7 +225,7 @@ fn client_error(error: &Error) -> Option<&bitbucket_maintenance_client::Error> {
 
 fn still_locked(unlock: Option<Error>, look: Option<Error>) -> Error {
     let error = Error::new(ErrorKind::StillLocked, "the instance is still locked")
-        .with_hint("Run `diy-backup recover` as soon as Bitbucket answers again; the tokens are in the journal in the state folder.");
+        .with_hint("Run `diy-backup recover` as soon as Bitbucket answers again: it unlocks with the token in the journal, and puts the rest right. `diy-backup unlock` does nothing but unlock.");
     match unlock.or(look) {
         Some(source) => error.with_source(source),
         None => error,

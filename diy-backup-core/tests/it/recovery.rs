@@ -71,7 +71,7 @@ async fn what_a_run_was_writing_when_it_died_goes_with_its_journal() {
             .unwrap()
             .flatten()
             .collect();
-        let left = left.iter().map(|entry| entry.file_name());
+        let left = left.iter().map(std::fs::DirEntry::file_name);
         let temporary: Vec<_> = left
             .filter(|name| name.to_string_lossy().ends_with(".tmp"))
             .collect();
