@@ -1,8 +1,6 @@
 use diy_backup_core::{AbsolutePath, Result, Section};
 use serde::Deserialize;
 
-const DEFAULT_LEVEL: u32 = 3;
-
 /// The section `[archive]` with `strategy = "tar"`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -13,7 +11,7 @@ pub struct TarConfig {
     /// How new archives are compressed; archives of any kind are read.
     #[serde(default)]
     pub compression: Compression,
-    /// How hard the compression tries: 1 to 19 for `zstd`, 1 to 9 for `gzip`. Default: 3.
+    /// How hard the compression tries: 1 to 19 for `zstd`, 1 to 9 for `gzip`. Default: 1 for `zstd`, 3 for `gzip`.
     pub level: Option<u32>,
 }
 
@@ -70,7 +68,7 @@ impl TarConfig {
     }
 
     pub(crate) fn level(&self) -> u32 {
-        self.level.unwrap_or(DEFAULT_LEVEL)
+        self.level.unwrap_or(self.compression.default_level())
     }
 }
 
@@ -81,6 +79,15 @@ impl Compression {
             Self::Zstd => ".tar.zst",
             Self::Gzip => ".tar.gz",
             Self::None => ".tar",
+        }
+    }
+
+    /// Most of a home are packs, on which no level saves anything. Of a dump, which is full of hexadecimal digits, zstd
+    /// saves as much at level 1 as at level 3, in a third of the time.
+    fn default_level(self) -> u32 {
+        match self {
+            Self::Zstd => 1,
+            Self::Gzip | Self::None => 3,
         }
     }
 
@@ -104,7 +111,7 @@ mod tests {
     #[test]
     fn a_directory_is_all_it_takes() {
         let config = parse("directory = '/srv/archives'").unwrap();
-        assert_eq!((config.compression, config.level()), (Compression::Zstd, 3));
+        assert_eq!((config.compression, config.level()), (Compression::Zstd, 1));
     }
 
     #[test]

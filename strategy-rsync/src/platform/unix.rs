@@ -205,7 +205,8 @@ pub(crate) fn copy_new_file(
     if copied != metadata.len() {
         return Ok(None);
     }
-    if is_administrator() {
+    let own = (own_user(), rustix::process::getegid().as_raw());
+    if is_administrator() && owner_of(&metadata) != own {
         std::os::unix::fs::fchown(&copy, Some(metadata.uid()), Some(metadata.gid()))?;
     }
     // The owner first, as giving a file away takes bits of its mode.
