@@ -175,12 +175,18 @@ fn to_be_typed(error: Error, config: &Path) -> Error {
     if config == Path::new(DEFAULT_CONFIG) {
         return error;
     }
-    let program = format!(
-        "`diy-backup -c {} ",
-        quoted_for_shell(&config.to_string_lossy())
-    );
-    let hint = hint.replace("`diy-backup ", &program);
-    error.with_hint(hint)
+    let named = format!(" -c {}", quoted_for_shell(&config.to_string_lossy()));
+    let mut pieces = hint.split('`');
+    let mut typed = pieces.next().unwrap_or_default().to_owned();
+    // Every other piece stands between two backticks.
+    for (piece, is_code) in pieces.zip([true, false].into_iter().cycle()) {
+        typed.push('`');
+        typed.push_str(piece);
+        if is_code && piece.starts_with("diy-backup ") {
+            typed.push_str(&named);
+        }
+    }
+    error.with_hint(typed)
 }
 
 fn quoted_for_shell(word: &str) -> String {
@@ -189,5 +195,29 @@ fn quoted_for_shell(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_in_a_hint_can_be_typed_as_they_stand() {
+        let hint = "Run `diy-backup recover`, or `diy-backup unlock --token T`; not `rm`.";
+        let error = |config: &str| {
+            let error = Error::new(ErrorKind::StillLocked, "locked").with_hint(hint);
+            to_be_typed(error, Path::new(config))
+                .hint()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(error(DEFAULT_CONFIG), hint);
+        assert_eq!(
+            error("/etc/b c.toml"),
+            "Run `diy-backup recover -c '/etc/b c.toml'`, or `diy-backup unlock --token T -c '/etc/b c.toml'`; not `rm`."
+        );
+        assert_eq!(quoted_for_shell("it's"), r"'it'\''s'");
+        assert_eq!(quoted_for_shell("/a/b-1.toml"), "/a/b-1.toml");
     }
 }
