@@ -36,9 +36,10 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-/// Opens a file for reading.
+/// The system begins when it likes.
 pub(crate) fn begin_writeback(_: &File, _: Range<u64>) {}
 
+/// Opens a file for reading.
 pub(crate) fn open_no_follow(path: &Path) -> io::Result<File> {
     if !fs::symlink_metadata(path)?.is_file() {
         return Err(io::Error::other("it is no file any more"));
