@@ -37,8 +37,8 @@ pub(crate) struct Comparison<'a> {
 pub(crate) enum Unseen {
     /// They are taken for the same.
     Trusted,
-    /// The path is told with [`Aspect::Unseen`].
-    Told,
+    /// The path of what has changed since is told with [`Aspect::Unseen`].
+    ToldSince(SystemTime),
 }
 
 /// What a copy holds.
@@ -189,7 +189,10 @@ impl Comparison<'_> {
                 return Ok(Some(Aspect::Content));
             }
         }
-        let is_told = is_doubtful && self.unseen == Unseen::Told;
+        let is_told = match self.unseen {
+            Unseen::Trusted => false,
+            Unseen::ToldSince(since) => above == Above::Moved || facts.changed >= since,
+        };
         Ok(is_told.then_some(Aspect::Unseen))
     }
 

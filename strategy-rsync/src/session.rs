@@ -12,6 +12,7 @@ use futures_util::future::try_join_all;
 use crate::config::{RepositoryId, TrackChanges};
 use crate::copier::{Copier, Quiet};
 use crate::folder::{Folder, Role};
+use crate::mend::Doubt;
 use crate::platform;
 use crate::proven::{Proven, set_back};
 use crate::scan::Census;
@@ -235,7 +236,9 @@ async fn first_live_pass(
 ) -> Result<(SystemTime, Census)> {
     let began = SystemTime::now();
     let until = proven.until(folder, began);
+    let mut doubt = Doubt::of_proven(until);
     if until == set_back(began) {
+        doubt = Doubt::of_new(began);
         // There is no copy yet: all there will ever be is made from now on, also if this pass is cut short.
         proven.set(folder, began);
         if let Err(error) = copier.head_start(folder, quiet).await {
@@ -245,7 +248,7 @@ async fn first_live_pass(
     }
     if tracking.is_some()
         && until != SystemTime::UNIX_EPOCH
-        && let Some(census) = copier.mend(folder, until, quiet).await?
+        && let Some(census) = copier.mend(folder, doubt, quiet).await?
     {
         proven.set(folder, began);
         return Ok((began, census));
