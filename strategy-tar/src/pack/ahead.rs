@@ -18,11 +18,19 @@ use crate::stop::Stop;
 
 /// They wait for the disk more than they compute, so there are more than most machines have cores.
 const THREADS: usize = 8;
-/// How much may have been read that is not packed yet, in bytes, and in entries.
-const MOST_BYTES: usize = 16 << 20;
-const MOST_ENTRIES: usize = 8_192;
+/// How much may have been read that is not packed yet.
+const BOUNDS: Bounds = Bounds {
+    bytes: 16 << 20,
+    entries: 8_192,
+};
 /// How many files of a folder are read together with it: asking for each by itself costs more than reading it.
 const TOGETHER: usize = 16;
+
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    bytes: usize,
+    entries: usize,
+}
 
 /// The place of an entry in the order of the archive: which of its folder's entries it is, that folder's place first.
 type Position = Vec<u32>;
@@ -40,8 +48,9 @@ struct Folder {
     inside: ArchivePath,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
+    bounds: Bounds,
     waiting: BTreeMap<Position, Waiting>,
     at_work: BTreeSet<Position>,
     ready: BTreeMap<Position, Result<Found>>,
@@ -67,10 +76,27 @@ pub(crate) fn walk(
     path: &Path,
     inside: ArchivePath,
     stop: &Stop,
+    visit: impl FnMut(Found) -> Result<()>,
+) -> Result<()> {
+    walk_within(BOUNDS, path, inside, stop, visit)
+}
+
+fn walk_within(
+    bounds: Bounds,
+    path: &Path,
+    inside: ArchivePath,
+    stop: &Stop,
     mut visit: impl FnMut(Found) -> Result<()>,
 ) -> Result<()> {
     let shared = Shared {
-        queue: Mutex::default(),
+        queue: Mutex::new(Queue {
+            bounds,
+            waiting: BTreeMap::new(),
+            at_work: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            ready_bytes: 0,
+            closed: false,
+        }),
         work: Condvar::new(),
         results: Condvar::new(),
         stop,
@@ -130,6 +156,10 @@ impl Shared<'_> {
             }
             if queue.waiting.is_empty() && queue.at_work.is_empty() {
                 return None;
+            }
+            // What is next may have been too far ahead when the threads looked last.
+            if queue.may_take() {
+                self.work.notify_one();
             }
             queue = self
                 .results
@@ -243,12 +273,7 @@ impl Queue {
 
     /// The entry to look at next, if that is not too far ahead. What everything else waits for never is.
     fn take_waiting(&mut self) -> Option<(Position, Waiting)> {
-        let first = self.waiting.first_key_value()?.0;
-        let is_first = self
-            .ready
-            .first_key_value()
-            .is_none_or(|(ready, _)| first < ready);
-        if self.is_full() && !is_first {
+        if !self.may_take() {
             return None;
         }
         let taken = self.waiting.pop_first()?;
@@ -256,8 +281,16 @@ impl Queue {
         Some(taken)
     }
 
+    fn may_take(&self) -> bool {
+        let Some((first, _)) = self.waiting.first_key_value() else {
+            return false;
+        };
+        let ready = self.ready.first_key_value();
+        !self.is_full() || ready.is_none_or(|(ready, _)| first < ready)
+    }
+
     fn is_full(&self) -> bool {
-        self.ready.len() >= MOST_ENTRIES || self.ready_bytes >= MOST_BYTES
+        self.ready.len() >= self.bounds.entries || self.ready_bytes >= self.bounds.bytes
     }
 
     fn is_next_ready(&self) -> bool {
@@ -272,8 +305,8 @@ impl Queue {
     fn take_ready(&mut self) -> Vec<Result<Found>> {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        while bytes < MOST_BYTES / 4
-            && batch.len() < MOST_ENTRIES / 4
+        while bytes <= self.bounds.bytes / 4
+            && batch.len() <= self.bounds.entries / 4
             && self.is_next_ready()
             && let Some((_, found)) = self.ready.pop_first()
         {
@@ -294,10 +327,14 @@ mod tests {
     use super::*;
 
     fn paths_in(folder: &Path) -> Result<Vec<String>> {
+        paths_within(BOUNDS, folder)
+    }
+
+    fn paths_within(bounds: Bounds, folder: &Path) -> Result<Vec<String>> {
         let (stop, _waiting) = Stop::new(Control::new());
         let inside = ArchivePath::parse(b"top").unwrap();
         let mut paths = Vec::new();
-        walk(folder, inside, &stop, |found| {
+        walk_within(bounds, folder, inside, &stop, |found| {
             paths.push(String::from_utf8_lossy(found.inside.as_bytes()).into_owned());
             Ok(())
         })?;
@@ -326,6 +363,14 @@ mod tests {
             }
         }
         assert_eq!(paths_in(root.path()).unwrap(), expected);
+        // However little may be read ahead, everybody waits for somebody who goes on.
+        for entries in [0, 1, 2, 7] {
+            let bounds = Bounds {
+                bytes: 1_000 * entries,
+                entries,
+            };
+            assert_eq!(paths_within(bounds, root.path()).unwrap(), expected);
+        }
     }
 
     #[test]
