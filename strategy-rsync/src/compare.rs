@@ -123,7 +123,7 @@ impl Comparison<'_> {
             }
             let aspect = self.compare(entry.relative, entry.metadata, above, &pairs)?;
             judge(entry.relative, aspect);
-            Ok(Some(Above::of(&facts, self.doubtful_since, above)))
+            Ok(Some(Above::of(&facts, self.moved_since(), above)))
         })?;
         let (entries, bytes) = self.count_copies(&judge)?;
         Ok(Compared {
@@ -131,6 +131,14 @@ impl Comparison<'_> {
             bytes,
             links: links.into_inner().unwrap_or_else(PoisonError::into_inner),
         })
+    }
+
+    /// Since when a folder may have been moved that the copy does not know of. Moving sets its change time at once.
+    fn moved_since(&self) -> SystemTime {
+        match self.unseen {
+            Unseen::Trusted => self.doubtful_since,
+            Unseen::ToldSince(since) => since,
+        }
     }
 
     /// In what respect the copy of an entry is not what it must be.
