@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::sys::{self, Handle};
 use super::{Lost, Unavailable};
@@ -23,6 +25,12 @@ const MOST_REMEMBERED: usize = 200_000;
 
 /// How often a folder is looked up that moves at the very moment.
 const LOOKUPS: u32 = 5;
+
+/// How long it may take until a file that is being made is there. Its folder may have to wait for a sync of the file system.
+const LONGEST_MAKING: Duration = Duration::from_secs(2);
+
+/// How long to wait before looking again whether a file is there.
+const MAKING_PAUSE: Duration = Duration::from_micros(200);
 
 /// What the kernel writes behind the path of a folder that is open and no longer there.
 const DELETED: &[u8] = b" (deleted)";
@@ -153,10 +161,8 @@ enum Sort {
 fn look_up(watched: &[Watched], mount: &File, handle: &Handle, sort: Sort) -> Result<Place, Lost> {
     let unknown = |error: io::Error| Lost::because(format!("a file cannot be looked up: {error}"));
     for _ in 0..LOOKUPS {
-        let opened = match sys::open_by_handle(mount.as_fd(), handle) {
-            Ok(opened) => opened,
-            Err(error) if error.raw_os_error() == Some(libc::ESTALE) => return Ok(Place::Gone),
-            Err(error) => return Err(unknown(error)),
+        let Some(opened) = open(mount, handle).map_err(unknown)? else {
+            return Ok(Place::Gone);
         };
         let path = path_of(&opened).map_err(unknown)?;
         let place = place_of(watched, &path, sort);
@@ -181,6 +187,25 @@ fn look_up(watched: &[Watched], mount: &File, handle: &Handle, sort: Sort) -> Re
     Err(Lost::because(
         "something is not where the kernel says that it is",
     ))
+}
+
+/// Opens what `handle` names, if that is still there.
+fn open(mount: &File, handle: &Handle) -> io::Result<Option<OwnedFd>> {
+    let start = Instant::now();
+    loop {
+        match sys::open_by_handle(mount.as_fd(), handle) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) if error.raw_os_error() == Some(libc::ESTALE) => return Ok(None),
+            // The file is gone, and another is just being made that gets its number: ext4 says this until it is made.
+            Err(error)
+                if error.raw_os_error() == Some(libc::ENOMEM)
+                    && start.elapsed() < LONGEST_MAKING =>
+            {
+                sleep(MAKING_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn path_of(opened: &OwnedFd) -> io::Result<PathBuf> {
@@ -210,19 +235,64 @@ fn id(metadata: &Metadata) -> FileId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::VecDeque;
 
-    #[test]
-    fn a_place_is_inside_above_or_elsewhere() {
-        let root = tempfile::tempdir().unwrap();
+    /// `home` in `root`, without what is in `home/a/out`.
+    fn watched(root: &Path) -> [Watched; 1] {
         let mut folder = Folder {
             role: crate::folder::Role::Home,
-            source: root.path().join("home"),
+            source: root.join("home"),
             copy: PathBuf::new(),
             exclusions: Exclusions::default(),
         };
         folder.exclusions.leave_out(Path::new("a/out"));
         std::fs::create_dir(&folder.source).unwrap();
-        let watched = [Watched::new(&folder).unwrap()];
+        [Watched::new(&folder).unwrap()]
+    }
+
+    /// ext4 gives the number of a folder that is gone to the next one, and says odd things of it while that is made.
+    #[test]
+    fn a_folder_whose_number_another_is_getting_is_gone() {
+        const ROUNDS: usize = 1000;
+        const FOLDERS: usize = 20;
+        let root = tempfile::tempdir().unwrap();
+        let watched = watched(&root.path().canonicalize().unwrap());
+        let home = &watched[0].source;
+        let mount = File::open(home).unwrap();
+        if let Err(error) = sys::probe_handles(&mount) {
+            diy_backup_testkit::report_skipped(&format!("handles cannot be opened: {error}"));
+            return;
+        }
+        let names = || (0..FOLDERS).map(|name| home.join(name.to_string()));
+        let mut handles: VecDeque<Box<Handle>> = VecDeque::new();
+        std::thread::scope(|scope| {
+            let maker = scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    names().for_each(|folder| std::fs::create_dir(folder).unwrap());
+                    names().for_each(|folder| std::fs::remove_dir(folder).unwrap());
+                }
+            });
+            while !maker.is_finished() {
+                let made = names().filter_map(|folder| File::open(folder).ok());
+                handles.extend(made.map(|folder| sys::handle_of(folder.as_fd()).unwrap()));
+                handles.drain(..handles.len().saturating_sub(10 * FOLDERS));
+                for handle in &handles {
+                    look_up(&watched, &mount, handle, Sort::Folder).unwrap();
+                }
+            }
+            maker.join().unwrap();
+        });
+        for handle in &handles {
+            let place = look_up(&watched, &mount, handle, Sort::Folder).unwrap();
+            assert_eq!(place, Place::Gone);
+        }
+        assert!(!handles.is_empty(), "no folder was seen");
+    }
+
+    #[test]
+    fn a_place_is_inside_above_or_elsewhere() {
+        let root = tempfile::tempdir().unwrap();
+        let watched = watched(root.path());
         let place = |path: &str| place_of(&watched, &root.path().join(path), Sort::Folder);
         assert_eq!(place("home"), Place::Inside(0, PathBuf::new()));
         assert_eq!(place("home/a/b"), Place::Inside(0, "a/b".into()));
