@@ -1,5 +1,6 @@
 //! One person who pushes.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -172,10 +173,11 @@ impl Writer {
 async fn change_file(change: FileChange) -> Result<()> {
     let done = tokio::task::spawn_blocking(move || match change {
         FileChange::Write { path, payload } => {
-            if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder).doing("create", folder)?;
+            if path.exists() {
+                std::fs::write(&path, payload).doing("write", &path)?;
+            } else {
+                receive(&path, &payload)?;
             }
-            std::fs::write(&path, payload).doing("write", &path)?;
             move_head(&path)
         }
         FileChange::Rename { from, to } => {
@@ -186,6 +188,25 @@ async fn change_file(change: FileChange) -> Result<()> {
     });
     done.await
         .map_err(|source| Error::new(ErrorKind::Io, "a push was broken off").with_source(source))?
+}
+
+/// Writes what is pushed into a folder of its own, moves it to where it belongs, and removes the folder, as git does with
+/// the objects that it receives.
+fn receive(push: &Path, payload: &str) -> Result<()> {
+    let (Some(id), Some(folder), Some(repository)) =
+        (push.file_name(), push.parent(), push.ancestors().nth(2))
+    else {
+        return Ok(());
+    };
+    let mut quarantine = OsString::from("tmp_objdir-incoming-");
+    quarantine.push(id);
+    let quarantine = repository.join("objects").join(quarantine);
+    let received = quarantine.join(id);
+    std::fs::create_dir_all(folder).doing("create", folder)?;
+    std::fs::create_dir_all(&quarantine).doing("create", &quarantine)?;
+    std::fs::write(&received, payload).doing("write", &received)?;
+    std::fs::rename(&received, push).doing("rename", &received)?;
+    std::fs::remove_dir(&quarantine).doing("remove", &quarantine)
 }
 
 /// Replaces the head of a repository by way of a lock file, as git does. Each push has a lock file of its own name,
