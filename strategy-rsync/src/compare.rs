@@ -1,22 +1,22 @@
 //! Comparing a folder with its copy: attributes of everything, and content where attributes say too little.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use diy_backup_core::{Error, Result};
 
-use crate::exclude::Exclusions;
 use crate::folder::Folder;
 use crate::links::{FileId, Links};
 use crate::platform::{self, Facts};
 use crate::scan::Above;
-use crate::walk::{Stop, Walk, is_gone};
+use crate::walk::{Entry, Stop, Walk, is_gone, names_in};
 
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -85,6 +85,25 @@ impl fmt::Display for Aspect {
     }
 }
 
+/// What the entries of a folder inherit from it.
+#[derive(Debug)]
+struct Inherited {
+    above: Above,
+    /// Whether it is a folder in the copy as well, and no link to another one.
+    has_copy: bool,
+}
+
+/// What is learnt on the way.
+#[derive(Debug, Default)]
+struct Seen {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    links: Mutex<Links>,
+    pairs: Mutex<Pairs>,
+    /// Copies with several names.
+    linked: Mutex<HashSet<FileId>>,
+}
+
 /// Which copy belongs to which original, for files with several names.
 #[derive(Debug, Default)]
 struct Pairs {
@@ -98,8 +117,7 @@ impl Comparison<'_> {
     /// # Errors
     /// When something cannot be looked at.
     pub(crate) fn run(&self, differs: impl Fn(&Path, Aspect) + Sync) -> Result<Compared> {
-        let pairs = Mutex::new(Pairs::default());
-        let links = Mutex::new(Links::default());
+        let seen = Seen::default();
         let judge = |path: &Path, aspect: Option<Aspect>| {
             if let Some(aspect) = aspect {
                 differs(path, aspect);
@@ -109,27 +127,67 @@ impl Comparison<'_> {
         let root = source
             .symlink_metadata()
             .map_err(|error| cannot_read(source, error))?;
+        let copy = self.folder.copy.symlink_metadata().ok();
         let top = Path::new("");
-        judge(top, self.compare(top, &root, Above::Settled, &pairs)?);
+        let aspect = self.compare(top, &root, copy.as_ref(), Above::Settled, &seen)?;
+        judge(top, aspect);
+        let inherited = Inherited {
+            above: Above::Settled,
+            has_copy: is_folder(copy.as_ref()),
+        };
         let originals = Walk {
             root: source,
             exclusions: &self.folder.exclusions,
             stop: self.stop,
         };
-        originals.run(Above::Settled, |entry, above| {
-            let facts = Facts::of(entry.metadata);
-            if facts.links > 1 && !entry.metadata.is_dir() {
-                lock(&links).add(facts.id, entry.relative);
-            }
-            let aspect = self.compare(entry.relative, entry.metadata, above, &pairs)?;
-            judge(entry.relative, aspect);
-            Ok(Some(Above::of(&facts, self.moved_since(), above)))
-        })?;
-        let (entries, bytes) = self.count_copies(&judge)?;
+        originals.run_and_leave(
+            inherited,
+            |entry, folder| self.look_at(entry, folder, &seen, &judge).map(Some),
+            |listed, folder| {
+                if folder.has_copy {
+                    self.look_for_more(listed.relative, listed.names, &seen, &judge)?;
+                }
+                Ok(())
+            },
+        )?;
         Ok(Compared {
-            entries,
-            bytes,
-            links: links.into_inner().unwrap_or_else(PoisonError::into_inner),
+            entries: seen.entries.into_inner(),
+            bytes: seen.bytes.into_inner(),
+            links: seen
+                .links
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner),
+        })
+    }
+
+    fn look_at(
+        &self,
+        entry: &Entry<'_>,
+        folder: &Inherited,
+        seen: &Seen,
+        judge: &(impl Fn(&Path, Option<Aspect>) + Sync),
+    ) -> Result<Inherited> {
+        let (path, original) = (entry.relative, entry.metadata);
+        let facts = Facts::of(original);
+        if facts.links > 1 && !original.is_dir() {
+            lock(&seen.links).add(facts.id, path);
+        }
+        let mut copy = None;
+        if folder.has_copy {
+            copy = self.folder.copy.join(path).symlink_metadata().ok();
+        }
+        let has_copy = is_folder(copy.as_ref());
+        if let Some(copy) = &copy {
+            seen.count(copy);
+        }
+        if has_copy && !original.is_dir() {
+            self.look_for_more(path, &[], seen, judge)?;
+        }
+        let aspect = self.compare(path, original, copy.as_ref(), folder.above, seen)?;
+        judge(path, aspect);
+        Ok(Inherited {
+            above: Above::of(&facts, self.moved_since(), folder.above),
+            has_copy,
         })
     }
 
@@ -141,13 +199,14 @@ impl Comparison<'_> {
         }
     }
 
-    /// In what respect the copy of an entry is not what it must be.
+    /// In what respect `copy` is not what the copy of the entry at `path` must be.
     fn compare(
         &self,
         path: &Path,
         original: &Metadata,
+        copy: Option<&Metadata>,
         above: Above,
-        pairs: &Mutex<Pairs>,
+        seen: &Seen,
     ) -> Result<Option<Aspect>> {
         let (kind, facts) = (original.file_type(), Facts::of(original));
         let belongs = kind.is_dir() || kind.is_file() || kind.is_symlink();
@@ -155,11 +214,10 @@ impl Comparison<'_> {
         if !belongs || self.changed_before.is_some_and(is_left_out) {
             return Ok(None);
         }
-        let copy_path = self.folder.copy.join(path);
-        let Ok(copy) = copy_path.symlink_metadata() else {
+        let Some(copy) = copy else {
             return Ok(Some(Aspect::Missing));
         };
-        let copy_facts = Facts::of(&copy);
+        let copy_facts = Facts::of(copy);
         if copy.file_type() != kind {
             return Ok(Some(Aspect::Kind));
         }
@@ -171,7 +229,7 @@ impl Comparison<'_> {
         }
         // Only root can keep owners, and the bits that go with them.
         let compared_bits = if platform::is_administrator() {
-            if platform::owner_of(original) != platform::owner_of(&copy) {
+            if platform::owner_of(original) != platform::owner_of(copy) {
                 return Ok(Some(Aspect::Owner));
             }
             0o7777
@@ -182,7 +240,8 @@ impl Comparison<'_> {
             return Ok(Some(Aspect::Mode));
         }
         let is_doubtful = above == Above::Moved || facts.changed >= self.doubtful_since;
-        let original_path = self.folder.source.join(path);
+        let (original_path, copy_path) =
+            (self.folder.source.join(path), self.folder.copy.join(path));
         if kind.is_symlink() {
             let targets = (original_path.read_link(), copy_path.read_link());
             if !matches!(targets, (Ok(one), Ok(other)) if one == other) {
@@ -190,7 +249,7 @@ impl Comparison<'_> {
             }
         }
         if kind.is_file() {
-            if !lock(pairs).fit(&facts, &copy_facts) {
+            if !lock(&seen.pairs).fit(&facts, &copy_facts) {
                 return Ok(Some(Aspect::Links));
             }
             if is_doubtful && !self.has_same_content(&original_path, &copy_path)? {
@@ -229,37 +288,57 @@ impl Comparison<'_> {
         }
     }
 
-    /// Counts what the copy holds, and looks for what must not be there.
-    fn count_copies(&self, judge: &(impl Fn(&Path, Option<Aspect>) + Sync)) -> Result<(u64, u64)> {
-        let (entries, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        let linked = Mutex::new(std::collections::HashSet::new());
-        let copies = Walk {
-            root: &self.folder.copy,
-            exclusions: &Exclusions::default(),
-            stop: self.stop,
-        };
-        copies.run((), |entry, ()| {
-            let facts = Facts::of(entry.metadata);
-            entries.fetch_add(1, Ordering::Relaxed);
-            if entry.metadata.is_dir() || facts.links == 1 || lock(&linked).insert(facts.id) {
-                bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
-            }
-            let exclusions = &self.folder.exclusions;
-            let is_left_out = exclusions.cover_within(entry.relative, entry.metadata.is_dir());
-            let is_there = || {
-                self.folder
-                    .source
-                    .join(entry.relative)
-                    .symlink_metadata()
-                    .is_ok()
+    /// Looks for what the copy of a folder holds besides these names.
+    fn look_for_more(
+        &self,
+        folder: &Path,
+        names: &[OsString],
+        seen: &Seen,
+        judge: &(impl Fn(&Path, Option<Aspect>) + Sync),
+    ) -> Result<()> {
+        let names: HashSet<&OsString> = names.iter().collect();
+        names_in(&self.folder.copy.join(folder))?
+            .iter()
+            .filter(|name| !names.contains(name))
+            .try_for_each(|name| self.look_at_extra(folder.join(name), seen, judge))
+    }
+
+    /// Counts a copy that was not there in the original, and everything below it. It may be there by now.
+    fn look_at_extra(
+        &self,
+        top: PathBuf,
+        seen: &Seen,
+        judge: &(impl Fn(&Path, Option<Aspect>) + Sync),
+    ) -> Result<()> {
+        let mut waiting = vec![top];
+        while let Some(path) = waiting.pop() {
+            self.stop.ensure_going_on()?;
+            let copy_path = self.folder.copy.join(&path);
+            let Ok(copy) = copy_path.symlink_metadata() else {
+                continue;
             };
-            judge(
-                entry.relative,
-                (is_left_out || !is_there()).then_some(Aspect::Extra),
-            );
-            Ok(Some(()))
-        })?;
-        Ok((entries.into_inner(), bytes.into_inner()))
+            seen.count(&copy);
+            if copy.is_dir() {
+                let names = names_in(&copy_path)?.into_iter();
+                waiting.extend(names.map(|name| path.join(name)));
+            }
+            let is_left_out = self.folder.exclusions.cover_within(&path, copy.is_dir());
+            let original = self.folder.source.join(&path);
+            let is_extra = is_left_out || original.symlink_metadata().is_err();
+            judge(&path, is_extra.then_some(Aspect::Extra));
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    fn count(&self, copy: &Metadata) {
+        let facts = Facts::of(copy);
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        if copy.is_dir() || facts.links == 1 || lock(&self.linked).insert(facts.id) {
+            self.bytes
+                .fetch_add(facts.allocated_bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -277,6 +356,10 @@ impl Pairs {
 /// A file system that keeps whole seconds cuts the rest off.
 fn is_same_time(original: (i64, i64), copy: (i64, i64)) -> bool {
     original == copy || (copy.1 == 0 && original.0 == copy.0)
+}
+
+fn is_folder(copy: Option<&Metadata>) -> bool {
+    copy.is_some_and(Metadata::is_dir)
 }
 
 fn cannot_read(path: &Path, error: std::io::Error) -> Error {
@@ -299,4 +382,70 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use diy_backup_core::Control;
+
+    use super::*;
+    use crate::exclude::Exclusions;
+    use crate::folder::Role;
+
+    #[test]
+    fn what_is_too_much_is_told_and_counted_and_links_are_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let mut folder = Folder {
+            role: Role::Home,
+            source: root.path().join("source"),
+            copy: root.path().join("copy"),
+            exclusions: Exclusions::default(),
+        };
+        folder.exclusions.leave_out(Path::new("out"));
+        let (source, copy) = (folder.source.clone(), folder.copy.clone());
+        fs::create_dir_all(root.path().join("elsewhere/deep")).unwrap();
+        for path in ["linked/deep", "same/deep", "out"] {
+            fs::create_dir_all(source.join(path)).unwrap();
+        }
+        for path in ["same/deep", "same/extra/deep", "file", "out"] {
+            fs::create_dir_all(copy.join(path)).unwrap();
+        }
+        symlink("../elsewhere", copy.join("linked")).unwrap();
+        for path in [source.join("file"), copy.join("file/below")] {
+            fs::write(path, "x").unwrap();
+        }
+        for path in ["", "same", "same/deep"] {
+            crate::platform::set_modified(&source.join(path), (1, 0)).unwrap();
+            crate::platform::set_modified(&copy.join(path), (1, 0)).unwrap();
+        }
+        let comparison = Comparison {
+            folder: &folder,
+            changed_before: None,
+            doubtful_since: SystemTime::now(),
+            unseen: Unseen::Trusted,
+            stop: &Stop::new(&Control::new()),
+        };
+        let told = Mutex::new(BTreeMap::new());
+        let compared = comparison
+            .run(|path, aspect| {
+                assert_eq!(lock(&told).insert(path.to_owned(), aspect), None);
+            })
+            .unwrap();
+        let expected = [
+            ("file", Aspect::Kind),
+            ("file/below", Aspect::Extra),
+            ("linked", Aspect::Kind),
+            ("linked/deep", Aspect::Missing),
+            ("out", Aspect::Extra),
+            ("same/extra", Aspect::Extra),
+            ("same/extra/deep", Aspect::Extra),
+        ];
+        let expected = expected.map(|(path, aspect)| (PathBuf::from(path), aspect));
+        assert_eq!(lock(&told).clone(), BTreeMap::from(expected));
+        assert_eq!(compared.entries, 8);
+    }
 }

@@ -118,13 +118,13 @@ impl Scan {
             }
             if kind.is_dir() {
                 bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
-                return Ok(Some(Above::of(&facts, self.proven_until, above)));
+                return Ok(Some(Above::of(&facts, self.proven_until, *above)));
             }
             if kind.is_file() {
                 if facts.links == 1 || lock(&found).linked.insert(facts.id) {
                     bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
                 }
-                self.look_at(entry, &facts, above, &found)?;
+                self.look_at(entry, &facts, *above, &found)?;
             }
             Ok(None)
         })?;

@@ -36,6 +36,15 @@ pub(crate) struct Entry<'a> {
     pub(crate) metadata: &'a Metadata,
 }
 
+/// A folder whose entries have all been shown.
+#[derive(Debug)]
+pub(crate) struct Listed<'a> {
+    /// Its path below the root.
+    pub(crate) relative: &'a Path,
+    /// The names of what was shown; none where the folder is gone meanwhile.
+    pub(crate) names: &'a [OsString],
+}
+
 /// Entries that could not be looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadable {
@@ -115,10 +124,24 @@ impl Walk<'_> {
     ///
     /// # Errors
     /// The first error of `visit`, or of reading a folder for another reason than a missing permission.
-    pub(crate) fn run<T: Copy + Send>(
+    pub(crate) fn run<T: Send>(
         &self,
         top: T,
-        visit: impl Fn(&Entry<'_>, T) -> Result<Option<T>> + Sync,
+        visit: impl Fn(&Entry<'_>, &T) -> Result<Option<T>> + Sync,
+    ) -> Result<Unreadable> {
+        self.run_and_leave(top, visit, |_, _| Ok(()))
+    }
+
+    /// Like [`run`](Self::run), and shows `leave` each folder after its entries, and before what is below these. One
+    /// that cannot be read is not shown.
+    ///
+    /// # Errors
+    /// Like [`run`](Self::run), and the first error of `leave`.
+    pub(crate) fn run_and_leave<T: Send>(
+        &self,
+        top: T,
+        visit: impl Fn(&Entry<'_>, &T) -> Result<Option<T>> + Sync,
+        leave: impl Fn(&Listed<'_>, &T) -> Result<()> + Sync,
     ) -> Result<Unreadable> {
         let shared = Shared {
             queue: Mutex::new(Queue {
@@ -131,7 +154,7 @@ impl Walk<'_> {
         };
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
-                scope.spawn(|| self.work(&shared, &visit));
+                scope.spawn(|| self.work(&shared, &visit, &leave));
             }
         });
         let queue = shared
@@ -141,10 +164,11 @@ impl Walk<'_> {
         queue.failed.map_or(Ok(queue.unreadable), Err)
     }
 
-    fn work<T: Copy + Send>(
+    fn work<T: Send>(
         &self,
         shared: &Shared<T>,
-        visit: &(impl Fn(&Entry<'_>, T) -> Result<Option<T>> + Sync),
+        visit: &(impl Fn(&Entry<'_>, &T) -> Result<Option<T>> + Sync),
+        leave: &(impl Fn(&Listed<'_>, &T) -> Result<()> + Sync),
     ) {
         let mut queue = shared.lock();
         loop {
@@ -152,7 +176,7 @@ impl Walk<'_> {
             if let Some((folder, depth, handed_down)) = queue.waiting.pop_back() {
                 queue.at_work += 1;
                 drop(queue);
-                let read = self.read_folder(&folder, depth, handed_down, visit);
+                let read = self.read_folder(&folder, depth, &handed_down, visit, leave);
                 queue = shared.lock();
                 queue.at_work -= 1;
                 match read {
@@ -181,30 +205,32 @@ impl Walk<'_> {
         }
     }
 
-    fn read_folder<T: Copy>(
+    fn read_folder<T>(
         &self,
         folder: &Path,
         depth: usize,
-        handed_down: T,
-        visit: impl Fn(&Entry<'_>, T) -> Result<Option<T>>,
+        handed_down: &T,
+        visit: impl Fn(&Entry<'_>, &T) -> Result<Option<T>>,
+        leave: impl Fn(&Listed<'_>, &T) -> Result<()>,
     ) -> Result<Vec<(PathBuf, usize, T)>, Failure> {
         self.stop.ensure_going_on()?;
         let whole = self.root.join(folder);
         let entries = match fs::read_dir(&whole) {
-            Ok(entries) => entries,
+            Ok(entries) => Some(entries),
             // Only the root must be there: everything else may vanish while people work.
-            Err(error) if is_gone(&error) && depth > 1 => return Ok(Vec::new()),
+            Err(error) if is_gone(&error) && depth > 1 => None,
             Err(error) => return Err(Failure::reading(&whole, error)),
         };
-        let mut below = Vec::new();
-        for entry in entries {
+        let (mut names, mut below) = (Vec::new(), Vec::new());
+        for entry in entries.into_iter().flatten() {
             let entry = entry.map_err(|error| Failure::reading(&whole, error))?;
             let metadata = match entry.metadata() {
                 Ok(metadata) => metadata,
                 Err(error) if is_gone(&error) => continue,
                 Err(error) => return Err(Failure::reading(&entry.path(), error)),
             };
-            let relative = folder.join(entry.file_name());
+            let name = entry.file_name();
+            let relative = folder.join(&name);
             if self.exclusions.cover(&relative, depth, metadata.is_dir()) {
                 continue;
             }
@@ -218,7 +244,13 @@ impl Walk<'_> {
             {
                 below.push((relative, depth + 1, inherited));
             }
+            names.push(name);
         }
+        let listed = Listed {
+            relative: folder,
+            names: &names,
+        };
+        leave(&listed, handed_down)?;
         Ok(below)
     }
 }
