@@ -6,14 +6,14 @@ use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use diy_backup_core::{Error, Result};
 
+use crate::census::{Census, Count};
 use crate::folder::Folder;
-use crate::links::{FileId, Links};
+use crate::links::FileId;
 use crate::platform::{self, Facts};
 use crate::scan::Above;
 use crate::walk::{Entry, Stop, Walk, is_gone, names_in};
@@ -39,16 +39,6 @@ pub(crate) enum Unseen {
     Trusted,
     /// The path of what has changed since is told with [`Aspect::Unseen`].
     ToldSince(SystemTime),
-}
-
-/// What a copy holds.
-#[derive(Debug)]
-pub(crate) struct Compared {
-    pub(crate) entries: u64,
-    /// Bytes on disk, hard links counted once.
-    pub(crate) bytes: u64,
-    /// The names of originals that have several.
-    pub(crate) links: Links,
 }
 
 /// In what respect a copy is not what its original was.
@@ -96,12 +86,9 @@ struct Inherited {
 /// What is learnt on the way.
 #[derive(Debug, Default)]
 struct Seen {
-    entries: AtomicU64,
-    bytes: AtomicU64,
-    links: Mutex<Links>,
+    /// Of the copy.
+    count: Count,
     pairs: Mutex<Pairs>,
-    /// Copies with several names.
-    linked: Mutex<HashSet<FileId>>,
 }
 
 /// Which copy belongs to which original, for files with several names.
@@ -112,11 +99,11 @@ struct Pairs {
 }
 
 impl Comparison<'_> {
-    /// Looks at both sides, and tells `differs` each path where they are not the same.
+    /// Looks at both sides, and tells `differs` each path where they are not the same. Returns what the copy holds.
     ///
     /// # Errors
     /// When something cannot be looked at.
-    pub(crate) fn run(&self, differs: impl Fn(&Path, Aspect) + Sync) -> Result<Compared> {
+    pub(crate) fn run(&self, differs: impl Fn(&Path, Aspect) + Sync) -> Result<Census> {
         let seen = Seen::default();
         let judge = |path: &Path, aspect: Option<Aspect>| {
             if let Some(aspect) = aspect {
@@ -150,14 +137,7 @@ impl Comparison<'_> {
                 Ok(())
             },
         )?;
-        Ok(Compared {
-            entries: seen.entries.into_inner(),
-            bytes: seen.bytes.into_inner(),
-            links: seen
-                .links
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner),
-        })
+        Ok(seen.count.into_census())
     }
 
     fn look_at(
@@ -168,17 +148,14 @@ impl Comparison<'_> {
         judge: &(impl Fn(&Path, Option<Aspect>) + Sync),
     ) -> Result<Inherited> {
         let (path, original) = (entry.relative, entry.metadata);
-        let facts = Facts::of(original);
-        if facts.links > 1 && !original.is_dir() {
-            lock(&seen.links).add(facts.id, path);
-        }
+        seen.count.note_name(path, original);
         let mut copy = None;
         if folder.has_copy {
             copy = self.folder.copy.join(path).symlink_metadata().ok();
         }
         let has_copy = is_folder(copy.as_ref());
         if let Some(copy) = &copy {
-            seen.count(copy);
+            seen.count.add(copy);
         }
         if has_copy && !original.is_dir() {
             self.look_for_more(path, &[], seen, judge)?;
@@ -186,7 +163,7 @@ impl Comparison<'_> {
         let aspect = self.compare(path, original, copy.as_ref(), folder.above, seen)?;
         judge(path, aspect);
         Ok(Inherited {
-            above: Above::of(&facts, self.moved_since(), folder.above),
+            above: Above::of(&Facts::of(original), self.moved_since(), folder.above),
             has_copy,
         })
     }
@@ -317,7 +294,7 @@ impl Comparison<'_> {
             let Ok(copy) = copy_path.symlink_metadata() else {
                 continue;
             };
-            seen.count(&copy);
+            seen.count.add(&copy);
             if copy.is_dir() {
                 let names = names_in(&copy_path)?.into_iter();
                 waiting.extend(names.map(|name| path.join(name)));
@@ -328,17 +305,6 @@ impl Comparison<'_> {
             judge(&path, is_extra.then_some(Aspect::Extra));
         }
         Ok(())
-    }
-}
-
-impl Seen {
-    fn count(&self, copy: &Metadata) {
-        let facts = Facts::of(copy);
-        self.entries.fetch_add(1, Ordering::Relaxed);
-        if copy.is_dir() || facts.links == 1 || lock(&self.linked).insert(facts.id) {
-            self.bytes
-                .fetch_add(facts.allocated_bytes, Ordering::Relaxed);
-        }
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 
 use diy_backup_core::{Control, Error, ErrorKind, Meter, Output, Result, ResultExt, Tool};
 
+use crate::census::Census;
 use crate::folder::Folder;
 use crate::platform;
 use crate::rsync::{self, Rsync};
-use crate::scan::{Census, Scan};
+use crate::scan::Scan;
 use crate::survey::Plan;
 use crate::unsynced::Unsynced;
 use crate::walk::{Stop, blocking};
@@ -82,18 +83,18 @@ impl Copier {
         // The scan does not wait for rsync, nor rsync for the scan: each goes by what it sees, and both see the same
         // originals. So the lock window holds the longer of the two, not their sum.
         let _stop_with_us = stop.on_drop();
-        let (census, ()) = tokio::try_join!(
+        let (scanned, ()) = tokio::try_join!(
             blocking(move || scan.run(&stop)),
             self.mirror(folder, quiet)
         )?;
-        if census.doubtful > 0 {
-            census.remove_mislinked(&folder.copy)?;
-            tracing::debug!(folder = %folder.role, files = census.doubtful, "comparing content");
+        if scanned.doubtful > 0 {
+            scanned.remove_mislinked(&folder.copy)?;
+            tracing::debug!(folder = %folder.role, files = scanned.doubtful, "comparing content");
             let checksum = std::iter::once("--checksum".into());
             self.copy_listed(folder, &list, checksum, quiet).await?;
             let _ = std::fs::remove_file(&list);
         }
-        Ok(census)
+        Ok(scanned.census)
     }
 
     /// Does to the copy of `folder` what `plan` says, and nothing else.

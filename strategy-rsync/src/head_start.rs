@@ -2,8 +2,8 @@
 //!
 //! rsync writes one file after the other, which takes it several times as long where there are many small ones. So
 //! where there is no copy yet, the plain files are copied here, and folders get their modes, owners and times. All else
-//! is left to rsync: links, holes, what has access lists or extended attributes, and whatever has come, gone or changed
-//! meanwhile. What is copied here is as good as a copy of rsync's: its time is that of the original before it was
+//! is left to rsync and told: links, holes, what has access lists or extended attributes, and what goes wrong because it
+//! comes, goes or changes meanwhile. What is copied here is as good as a copy of rsync's: its time is that of the original before it was
 //! read, so whoever writes to the original meanwhile gives it another, or a later change time, for which
 //! [`scan`](crate::scan) and [`compare`](crate::compare) look.
 
@@ -13,17 +13,21 @@ use std::path::Path;
 
 use diy_backup_core::{Meter, Result, ResultExt};
 
+use crate::census::Count;
 use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
+use crate::mend::{Draft, Lacks};
 use crate::platform::{self, Facts};
+use crate::track::Change;
 use crate::walk::{Stop, Walk, blocking};
 
 impl Copier {
-    /// Copies plain files and folders to a copy with nothing in it.
+    /// Copies plain files and folders to a copy with nothing in it. What changes meanwhile is for others to know, all
+    /// else that the copy lacks is returned; `None` when it is too much.
     ///
     /// # Errors
     /// When a folder cannot be read, or the copy cannot be written.
-    pub(crate) async fn head_start(&self, folder: &Folder, quiet: &Quiet) -> Result<()> {
+    pub(crate) async fn head_start(&self, folder: &Folder, quiet: &Quiet) -> Result<Option<Draft>> {
         self.unsynced.add_all(&folder.copy);
         let (folder, stop) = (folder.clone(), Stop::new(&self.control));
         let _stop_with_us = stop.on_drop();
@@ -35,55 +39,79 @@ impl Copier {
     }
 }
 
-fn copy_files(folder: &Folder, meter: Option<&Meter>, stop: &Stop) -> Result<()> {
+fn copy_files(folder: &Folder, meter: Option<&Meter>, stop: &Stop) -> Result<Option<Draft>> {
+    let (count, lacks) = (Count::default(), Lacks::new());
+    // Its attributes are set when all is in it.
+    lacks.add(Path::new(""), Change::Attributes);
     let walk = Walk {
         root: &folder.source,
         exclusions: &folder.exclusions,
         stop,
     };
-    let unreadable = walk.run((), |entry, ()| {
-        let to = folder.copy.join(entry.relative);
-        let done = if entry.metadata.is_dir() {
-            platform::create_private_folder(&to).map(|()| None)
-        } else if is_plain(entry.metadata) && !platform::has_attributes(entry.path) {
-            copy_file(entry.path, &to, stop)
-        } else {
-            return Ok(None);
-        };
-        match done {
-            Ok(copied) => {
-                if let (Some(meter), Some(bytes)) = (meter, copied) {
-                    meter.advance(bytes);
-                }
-                Ok(Some(()))
+    // A folder hands down its own attributes, which it gets last: what is made in a folder sets its time.
+    let unreadable = walk.run_and_leave(
+        None,
+        |entry, _| {
+            let (metadata, to) = (entry.metadata, folder.copy.join(entry.relative));
+            if !metadata.is_dir() && !metadata.is_file() && !metadata.is_symlink() {
+                return Ok(None);
             }
-            Err(error) if is_left_to_rsync(&error) => Ok(None),
-            // That the run ends is no fault of the file.
-            Err(error) => {
-                stop.ensure_going_on()?;
-                Err(error).io_context(|| format!("cannot write {}", to.display()))
+            count.add(metadata);
+            count.note_name(entry.relative, metadata);
+            let done = if metadata.is_dir() {
+                platform::create_private_folder(&to).map(|()| Some(0))
+            } else if is_plain(metadata) {
+                copy_file(entry.path, &to, stop)
+            } else {
+                Ok(None)
+            };
+            let Some(copied) = unless_left_to_rsync(done, &to, stop)? else {
+                lacks.add(entry.relative, Change::Subtree);
+                return Ok(None);
+            };
+            if let Some(meter) = meter {
+                meter.advance(copied);
             }
-        }
-    })?;
+            Ok(Some(metadata.is_dir().then(|| metadata.clone())))
+        },
+        |listed, metadata| {
+            let Some(metadata) = metadata else {
+                return Ok(());
+            };
+            let to = folder.copy.join(listed.relative);
+            let mut done = Ok(None);
+            if !platform::has_attributes(&folder.source.join(listed.relative)) {
+                done = platform::copy_what_we_may(metadata, &to).map(Some);
+            }
+            if unless_left_to_rsync(done, &to, stop)?.is_none() {
+                lacks.add(listed.relative, Change::Attributes);
+            }
+            Ok(())
+        },
+    )?;
     tracing::debug!(folder = %folder.role, unreadable = unreadable.count, "files were copied");
-    // Once all is in them: what is made in a folder sets its time.
-    walk.run((), |entry, ()| {
-        let to = folder.copy.join(entry.relative);
-        if !entry.metadata.is_dir() {
-            return Ok(None);
+    // What cannot be read is not told one by one; a comparison finds it.
+    if unreadable.count > 0 {
+        return Ok(None);
+    }
+    Ok(lacks.into_draft(count.into_census()))
+}
+
+/// What was done to the copy at `to`; `None` where nothing was.
+fn unless_left_to_rsync<T>(
+    done: io::Result<Option<T>>,
+    to: &Path,
+    stop: &Stop,
+) -> Result<Option<T>> {
+    match done {
+        Ok(done) => Ok(done),
+        Err(error) if is_left_to_rsync(&error) => Ok(None),
+        Err(error) => {
+            // That the run ends is no fault of the file.
+            stop.ensure_going_on()?;
+            Err(error).io_context(|| format!("cannot write {}", to.display()))
         }
-        // One that keeps another time is looked at again, and gets its attributes from rsync.
-        if !platform::has_attributes(entry.path) {
-            match platform::copy_attributes(entry.metadata, &to) {
-                Err(error) if !is_left_to_rsync(&error) => {
-                    return Err(error).io_context(|| format!("cannot write {}", to.display()));
-                }
-                _ => {}
-            }
-        }
-        Ok(Some(()))
-    })?;
-    Ok(())
+    }
 }
 
 /// Whether a file has one name and no holes.
@@ -158,16 +186,23 @@ mod tests {
         fs::set_permissions(&small, fs::Permissions::from_mode(0o440)).unwrap();
         platform::set_modified(&small, (1_600_000_000, 123_456_789)).unwrap();
         let mut expected = vec!["a"];
+        let mut lacks = vec![("", Change::Attributes)];
+        lacks.extend(["link", "one", "sparse", "two"].map(|path| (path, Change::Subtree)));
         fs::create_dir(folder.source.join("labelled")).unwrap();
         fs::write(folder.source.join("labelled/file"), "x").unwrap();
-        for path in ["labelled", "labelled/file"] {
-            let path = folder.source.join(path);
-            if xattr::set(&path, "user.label", b"x").is_ok() {
-                platform::set_modified(&path, (1_600_000_000, 0)).unwrap();
+        for (path, change) in [
+            ("labelled", Change::Attributes),
+            ("labelled/file", Change::Subtree),
+        ] {
+            let labelled = folder.source.join(path);
+            if xattr::set(&labelled, "user.label", b"x").is_ok() {
+                platform::set_modified(&labelled, (1_600_000_000, 0)).unwrap();
                 expected = vec!["a", "labelled"];
+                lacks.push((path, change));
             }
         }
-        copy_files(&folder, None, &Stop::new(&Control::new())).unwrap();
+        let draft = copy_files(&folder, None, &Stop::new(&Control::new()));
+        let draft = draft.unwrap().unwrap();
         for path in ["a/b/small", "a/large", "a", "a/b"] {
             let (original, copy) = (folder.source.join(path), folder.copy.join(path));
             if original.is_file() {
@@ -180,6 +215,13 @@ mod tests {
                 (copy.mode, copy.modified)
             );
         }
+        lacks.sort_unstable();
+        let lacks: Vec<_> = lacks
+            .iter()
+            .map(|(path, change)| (path.into(), *change))
+            .collect();
+        assert_eq!(draft.lacks.into_sorted(), lacks);
+        assert_eq!(draft.census.entries, 10);
         let names = |path: &Path| {
             let mut names = crate::walk::names_in(path).unwrap();
             names.sort();

@@ -19,6 +19,7 @@
 //! # Ok::<(), diy_backup_core::Error>(())
 //! ```
 
+mod census;
 mod changes;
 mod check;
 mod compare;

@@ -1,19 +1,20 @@
-//! Bringing a copy of an earlier run up to date by our own comparison, which several threads do at once.
+//! Bringing a copy up to date by our own comparison, which several threads do at once.
 //!
 //! A pass of rsync looks at both sides as well, one entry after the other and with all their attributes, which takes
 //! many times as long. It remains the way for a copy of which nothing is known, and where this one does not get through.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use diy_backup_core::{ErrorKind, Result};
 
-use crate::compare::{Aspect, Compared, Comparison, Unseen};
+use crate::census::Census;
+use crate::compare::{Aspect, Comparison, Unseen};
 use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
 use crate::proven::SLACK;
-use crate::scan::Census;
-use crate::survey::{Plan, Survey};
+use crate::survey::Survey;
 use crate::track::{Change, Dirty};
 use crate::walk::{Stop, blocking};
 
@@ -27,6 +28,18 @@ pub(crate) struct Doubt {
     /// Access lists and extended attributes.
     attributes_since: SystemTime,
 }
+
+/// What is known of a copy.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// Where it is not, or may not be, what it has to be.
+    pub(crate) lacks: Dirty,
+    pub(crate) census: Census,
+}
+
+/// Paths that a copy lacks, as several threads find them; nothing once they are too many.
+#[derive(Debug)]
+pub(crate) struct Lacks(Mutex<Option<Dirty>>);
 
 impl Doubt {
     /// Of a copy that an earlier run has proven, see [`proven`](crate::proven). Content is doubtful for longer than
@@ -48,41 +61,73 @@ impl Doubt {
     }
 }
 
+impl Lacks {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Some(Dirty::default())))
+    }
+
+    pub(crate) fn add(&self, path: &Path, change: Change) {
+        let mut lacks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let added = lacks
+            .as_mut()
+            .is_some_and(|lacks| lacks.mark(path.to_owned(), change).is_ok());
+        if !added {
+            *lacks = None;
+        }
+    }
+
+    /// What was found; `None` when it was too much.
+    pub(crate) fn into_draft(self, census: Census) -> Option<Draft> {
+        let lacks = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        lacks.map(|lacks| Draft { lacks, census })
+    }
+}
+
 impl Copier {
-    /// Copies what is different and removes what is too much, of a copy that `doubt` says where to look twice at. `None`
-    /// when that has to be left to a [`pass`](Self::pass).
+    /// Compares a copy that `doubt` says where to look twice at. `None` when too much is different.
+    ///
+    /// # Errors
+    /// When something cannot be looked at.
+    pub(crate) async fn compare(&self, folder: &Folder, doubt: Doubt) -> Result<Option<Draft>> {
+        let (folder, stop) = (folder.clone(), Stop::new(&self.control));
+        let _stop_with_us = stop.on_drop();
+        blocking(move || compare(&folder, doubt, &stop)).await
+    }
+
+    /// Copies what a copy lacks, and removes what is too much. `None` when that has to be left to a
+    /// [`pass`](Self::pass).
     ///
     /// # Errors
     /// When nothing else would help either.
     pub(crate) async fn mend(
         &self,
         folder: &Folder,
-        doubt: Doubt,
+        draft: Draft,
         quiet: &Quiet,
     ) -> Result<Option<Census>> {
+        let Draft { lacks, mut census } = draft;
         let stop = Stop::new(&self.control);
         let _stop_with_us = stop.on_drop();
         let looked_at = folder.clone();
-        let Some((plan, compared)) = blocking(move || compare(&looked_at, doubt, &stop)).await?
-        else {
+        let (plan, census) = blocking(move || {
+            let plan = Survey::new(&looked_at, &mut census.links, &stop).run(lacks)?;
+            Ok((plan, census))
+        })
+        .await?;
+        if !plan.unsettled.is_empty() {
             return Ok(None);
-        };
+        }
         tracing::debug!(folder = %folder.role, paths = plan.list.len(), "bringing the copy up to date");
         match self.follow(folder, plan, quiet).await {
-            Ok(()) => Ok(Some(Census {
-                entries: compared.entries,
-                bytes: compared.bytes,
-                links: compared.links,
-                ..Census::default()
-            })),
+            Ok(()) => Ok(Some(census)),
             Err(error) if error.kind() == ErrorKind::Tool => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-fn compare(folder: &Folder, doubt: Doubt, stop: &Stop) -> Result<Option<(Plan, Compared)>> {
-    let dirty = Mutex::new(Some(Dirty::default()));
+fn compare(folder: &Folder, doubt: Doubt, stop: &Stop) -> Result<Option<Draft>> {
+    let lacks = Lacks::new();
     let comparison = Comparison {
         folder,
         changed_before: None,
@@ -90,23 +135,13 @@ fn compare(folder: &Folder, doubt: Doubt, stop: &Stop) -> Result<Option<(Plan, C
         unseen: Unseen::ToldSince(doubt.attributes_since),
         stop,
     };
-    let mut compared = comparison.run(|path, aspect| {
+    let census = comparison.run(|path, aspect| {
         let change = match aspect {
             Aspect::Missing | Aspect::Extra | Aspect::Kind => Change::Subtree,
             Aspect::Unseen => Change::Attributes,
             _ => Change::Content,
         };
-        let mut dirty = dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        let marked = dirty
-            .as_mut()
-            .is_some_and(|dirty| dirty.mark(path.to_owned(), change).is_ok());
-        if !marked {
-            *dirty = None;
-        }
+        lacks.add(path, change);
     })?;
-    let Some(dirty) = dirty.into_inner().unwrap_or_else(PoisonError::into_inner) else {
-        return Ok(None);
-    };
-    let plan = Survey::new(folder, &mut compared.links, stop).run(dirty)?;
-    Ok(plan.unsettled.is_empty().then_some((plan, compared)))
+    Ok(lacks.into_draft(census))
 }

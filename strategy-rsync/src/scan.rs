@@ -28,18 +28,16 @@
 //! - *A copy that rsync made in this very pass* was read in this pass: the inode of such a copy has been created after
 //!   the pass began, as rsync writes a new file and renames it. It needs no second look.
 
-use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use diy_backup_core::{Error, Result, ResultExt};
 
+use crate::census::{Census, Count};
 use crate::folder::Folder;
-use crate::links::Links;
 use crate::platform::{self, Facts};
 use crate::walk::{Entry, Stop, Walk};
 
@@ -56,18 +54,14 @@ pub(crate) struct Scan {
 }
 
 /// What a scan has seen.
-#[derive(Debug, Default)]
-pub(crate) struct Census {
-    /// Files, folders and links that belong into the copy.
-    pub(crate) entries: u64,
-    /// Bytes on disk, hard links counted once.
-    pub(crate) bytes: u64,
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// Of what belongs into the copy.
+    pub(crate) census: Census,
     /// How many files the list holds.
     pub(crate) doubtful: u64,
     /// Copies that have to go first, as they are linked to others than their originals are. Relative paths.
     pub(crate) mislinked: Vec<PathBuf>,
-    /// The names of files that have several.
-    pub(crate) links: Links,
 }
 
 #[derive(Debug, Default)]
@@ -75,8 +69,6 @@ struct Found {
     list: Option<BufWriter<File>>,
     doubtful: u64,
     mislinked: Vec<PathBuf>,
-    linked: HashSet<(u64, u64)>,
-    links: Links,
 }
 
 /// Whether something above an entry may have been moved to where it is.
@@ -99,9 +91,8 @@ impl Scan {
     ///
     /// # Errors
     /// When something cannot be looked at, or the list cannot be written.
-    pub(crate) fn run(&self, stop: &Stop) -> Result<Census> {
-        let found = Mutex::new(Found::default());
-        let (entries, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    pub(crate) fn run(&self, stop: &Stop) -> Result<Scanned> {
+        let (found, count) = (Mutex::new(Found::default()), Count::default());
         let walk = Walk {
             root: &self.folder.source,
             exclusions: &self.folder.exclusions,
@@ -111,19 +102,13 @@ impl Scan {
             let facts = Facts::of(entry.metadata);
             let kind = entry.metadata.file_type();
             if kind.is_dir() || kind.is_file() || kind.is_symlink() {
-                entries.fetch_add(1, Ordering::Relaxed);
+                count.add(entry.metadata);
             }
-            if facts.links > 1 && !kind.is_dir() {
-                lock(&found).links.add(facts.id, entry.relative);
-            }
+            count.note_name(entry.relative, entry.metadata);
             if kind.is_dir() {
-                bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
                 return Ok(Some(Above::of(&facts, self.proven_until, *above)));
             }
             if kind.is_file() {
-                if facts.links == 1 || lock(&found).linked.insert(facts.id) {
-                    bytes.fetch_add(facts.allocated_bytes, Ordering::Relaxed);
-                }
                 self.look_at(entry, &facts, *above, &found)?;
             }
             Ok(None)
@@ -132,12 +117,10 @@ impl Scan {
         if let Some(mut list) = found.list {
             list.flush().map_err(|error| self.cannot_list(error))?;
         }
-        Ok(Census {
-            entries: entries.into_inner(),
-            bytes: bytes.into_inner(),
+        Ok(Scanned {
+            census: count.into_census(),
             doubtful: found.doubtful,
             mislinked: found.mislinked,
-            links: found.links,
         })
     }
 
@@ -199,7 +182,7 @@ impl Scan {
     }
 }
 
-impl Census {
+impl Scanned {
     /// Takes the copies away that must not stay linked to what they are linked to.
     ///
     /// # Errors
@@ -299,7 +282,7 @@ mod tests {
                 began: SystemTime::now() + std::time::Duration::from_mins(1),
                 list: self.root.path().join("list"),
             };
-            let census = scan.run(&Stop::new(&Control::new())).unwrap();
+            let scanned = scan.run(&Stop::new(&Control::new())).unwrap();
             let text = fs::read(&scan.list).unwrap_or_default();
             let _ = fs::remove_file(&scan.list);
             let mut names: Vec<String> = String::from_utf8(text)
@@ -307,7 +290,7 @@ mod tests {
                 .split_terminator('\0')
                 .map(str::to_owned)
                 .collect();
-            assert_eq!(census.doubtful, names.len() as u64);
+            assert_eq!(scanned.doubtful, names.len() as u64);
             names.sort();
             names
         }

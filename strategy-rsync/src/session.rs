@@ -9,13 +9,13 @@ use diy_backup_core::{
 };
 use futures_util::future::try_join_all;
 
+use crate::census::Census;
 use crate::config::{RepositoryId, TrackChanges};
 use crate::copier::{Copier, Quiet};
 use crate::folder::{Folder, Role};
 use crate::mend::Doubt;
 use crate::platform;
 use crate::proven::{Proven, set_back};
-use crate::scan::Census;
 use crate::tracked::{CopiedFolder, Setback, Tracking};
 use crate::walk::blocking;
 
@@ -236,22 +236,29 @@ async fn first_live_pass(
 ) -> Result<(SystemTime, Census)> {
     let began = SystemTime::now();
     let until = proven.until(folder, began);
-    let mut doubt = Doubt::of_proven(until);
+    let (mut doubt, mut draft) = (Doubt::of_proven(until), None);
     if until == set_back(began) {
         doubt = Doubt::of_new(began);
         // There is no copy yet: all there will ever be is made from now on, also if this pass is cut short.
         proven.set(folder, began);
-        if let Err(error) = copier.head_start(folder, quiet).await {
-            keep(copier, proven).await;
-            return Err(error);
-        }
+        draft = match copier.head_start(folder, quiet).await {
+            Ok(draft) => draft,
+            Err(error) => {
+                keep(copier, proven).await;
+                return Err(error);
+            }
+        };
     }
-    if tracking.is_some()
-        && until != SystemTime::UNIX_EPOCH
-        && let Some(census) = copier.mend(folder, doubt, quiet).await?
-    {
-        proven.set(folder, began);
-        return Ok((began, census));
+    if tracking.is_some() && until != SystemTime::UNIX_EPOCH {
+        if draft.is_none() {
+            draft = copier.compare(folder, doubt).await?;
+        }
+        if let Some(draft) = draft
+            && let Some(census) = copier.mend(folder, draft, quiet).await?
+        {
+            proven.set(folder, began);
+            return Ok((began, census));
+        }
     }
     live_passes(copier, folder, proven, quiet).await
 }

@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use diy_backup_core::{Control, Error, ErrorKind, Events, Result};
 use futures_util::future::try_join_all;
 
+use crate::census::Census;
 use crate::changes::Changes;
 use crate::config::TrackChanges;
 use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
 use crate::links::Links;
-use crate::scan::Census;
 use crate::survey::{Plan, Survey};
 use crate::times::Moment;
 use crate::track::{Change, Dirty, Lost, Unavailable};

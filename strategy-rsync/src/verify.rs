@@ -16,8 +16,9 @@ use std::time::SystemTime;
 
 use diy_backup_core::{Error, ErrorKind, Result};
 
+use crate::census::Census;
 use crate::changes::Changes;
-use crate::compare::{Aspect, Compared, Comparison, Unseen};
+use crate::compare::{Aspect, Comparison, Unseen};
 use crate::folder::Folder;
 use crate::platform::Facts;
 use crate::walk::Stop;
@@ -51,7 +52,7 @@ impl Verification<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::Tool`] with the paths when the copy is not what the folder was when the window opened.
-    pub(crate) fn run(&self) -> Result<Compared> {
+    pub(crate) fn run(&self) -> Result<Census> {
         let differences = Mutex::new(Differences::default());
         let comparison = Comparison {
             folder: self.folder,

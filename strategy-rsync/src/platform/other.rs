@@ -118,6 +118,10 @@ pub(crate) fn copy_attributes(from: &Metadata, to: &Path) -> io::Result<()> {
     std::fs::set_permissions(to, from.permissions())
 }
 
+pub(crate) fn copy_what_we_may(from: &Metadata, to: &Path) -> io::Result<()> {
+    copy_attributes(from, to)
+}
+
 pub(crate) fn set_modified(_: &Path, _: (i64, i64)) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

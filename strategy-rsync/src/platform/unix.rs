@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
+use xattr::FileExt as _;
 
 use crate::owner::{Owner, OwnerName};
 
@@ -169,7 +170,7 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
 }
 
 /// Copies the file at `from` to `to`, where nothing is yet, with owner, mode and modification time. `None` when it is
-/// no plain file any more, or not as long as it was.
+/// no plain file any more, or not as long as it was, or has what only rsync copies.
 pub(crate) fn copy_new_file(
     from: &Path,
     to: &Path,
@@ -179,7 +180,7 @@ pub(crate) fn copy_new_file(
     let mut original = File::from(rustix::fs::open(from, flags, Mode::empty())?);
     // Before the content is read: should that change meanwhile, the times of both differ.
     let metadata = original.metadata()?;
-    if !metadata.is_file() || metadata.nlink() != 1 {
+    if !metadata.is_file() || metadata.nlink() != 1 || has_more(original.list_xattr()) {
         return Ok(None);
     }
     let mut copy = std::fs::OpenOptions::new()
@@ -205,13 +206,7 @@ pub(crate) fn copy_new_file(
     if copied != metadata.len() {
         return Ok(None);
     }
-    let own = (own_user(), rustix::process::getegid().as_raw());
-    if is_administrator() && owner_of(&metadata) != own {
-        std::os::unix::fs::fchown(&copy, Some(metadata.uid()), Some(metadata.gid()))?;
-    }
-    // The owner first, as giving a file away takes bits of its mode.
-    copy.set_permissions(metadata.permissions())?;
-    copy.set_times(std::fs::FileTimes::new().set_modified(metadata.modified()?))?;
+    copy_to_open(&metadata, &copy)?;
     Ok(Some(copied))
 }
 
@@ -238,18 +233,28 @@ pub(crate) fn change_owner(path: &Path, metadata: &Metadata, owner: Owner) -> io
     Ok(())
 }
 
-/// Gives the folder `to` the mode, the owner and the times of `from`.
+/// Gives the folder `to` the mode, the owner and the modification time of `from`.
 pub(crate) fn copy_attributes(from: &Metadata, to: &Path) -> io::Result<()> {
     let owner = Owner {
         user: from.uid(),
         group: from.gid(),
     };
     change_owner(to, &std::fs::symlink_metadata(to)?, owner)?;
-    std::fs::set_permissions(to, from.permissions())?;
-    let times = std::fs::FileTimes::new()
-        .set_accessed(from.accessed()?)
-        .set_modified(from.modified()?);
-    File::open(to)?.set_times(times)
+    copy_what_we_may(from, to)
+}
+
+/// Like [`copy_attributes`]; whoever is not root does not give it away.
+pub(crate) fn copy_what_we_may(from: &Metadata, to: &Path) -> io::Result<()> {
+    copy_to_open(from, &File::open(to)?)
+}
+
+fn copy_to_open(from: &Metadata, to: &File) -> io::Result<()> {
+    if is_administrator() && owner_of(from) != owner_of(&to.metadata()?) {
+        std::os::unix::fs::fchown(to, Some(from.uid()), Some(from.gid()))?;
+    }
+    // The owner first, as giving a file away takes bits of its mode.
+    to.set_permissions(from.permissions())?;
+    to.set_times(std::fs::FileTimes::new().set_modified(from.modified()?))
 }
 
 /// Sets the modification time of `path` itself, in seconds and nanoseconds.
@@ -311,7 +316,11 @@ pub(crate) fn may_give_to(owner: Owner) -> bool {
 /// Whether there is anything about `path` itself that neither its mode nor its times say. The label of a security
 /// module belongs to the machine, and every file has one where there is such a module.
 pub(crate) fn has_attributes(path: &Path) -> bool {
-    match xattr::list(path) {
+    has_more(xattr::list(path))
+}
+
+fn has_more(attributes: io::Result<xattr::XAttrs>) -> bool {
+    match attributes {
         Ok(mut names) => names.any(|name| name != "security.selinux"),
         Err(error) => error.kind() != io::ErrorKind::Unsupported,
     }

@@ -1,0 +1,63 @@
+//! Counting what a folder holds.
+
+use std::collections::HashSet;
+use std::fs::Metadata;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::links::{FileId, Links};
+use crate::platform::Facts;
+
+/// What a folder holds.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// Files, folders and links, without the folder itself.
+    pub(crate) entries: u64,
+    /// Bytes on disk, hard links counted once.
+    pub(crate) bytes: u64,
+    /// The names of originals that have several.
+    pub(crate) links: Links,
+}
+
+/// A [`Census`] that several threads take.
+#[derive(Debug, Default)]
+pub(crate) struct Count {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    linked: Mutex<HashSet<FileId>>,
+    links: Mutex<Links>,
+}
+
+impl Count {
+    /// Counts an entry.
+    pub(crate) fn add(&self, entry: &Metadata) {
+        let facts = Facts::of(entry);
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        if entry.is_dir() || facts.links == 1 || lock(&self.linked).insert(facts.id) {
+            self.bytes
+                .fetch_add(facts.allocated_bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Remembers the name of an original that has others.
+    pub(crate) fn note_name(&self, name: &Path, original: &Metadata) {
+        let facts = Facts::of(original);
+        if facts.links > 1 && !original.is_dir() {
+            lock(&self.links).add(facts.id, name);
+        }
+    }
+
+    pub(crate) fn into_census(self) -> Census {
+        let links = self.links.into_inner();
+        Census {
+            entries: self.entries.into_inner(),
+            bytes: self.bytes.into_inner(),
+            links: links.unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
