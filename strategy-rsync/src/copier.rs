@@ -9,6 +9,7 @@ use diy_backup_core::{Control, Error, ErrorKind, Meter, Output, Result, ResultEx
 
 use crate::census::Census;
 use crate::folder::Folder;
+use crate::plain::PlainCopy;
 use crate::platform;
 use crate::rsync::{self, Rsync};
 use crate::scan::Scan;
@@ -26,6 +27,15 @@ pub(crate) enum Quiet {
     No(Meter),
     /// The instance is drained: nothing may vanish.
     Yes,
+}
+
+impl Quiet {
+    pub(crate) fn meter(&self) -> Option<&Meter> {
+        match self {
+            Self::No(meter) => Some(meter),
+            Self::Yes => None,
+        }
+    }
 }
 
 /// Copies folders to the staging folder.
@@ -107,15 +117,28 @@ impl Copier {
         }
         self.unsynced.add(&folder.copy, &plan.list);
         let list = list_path(folder);
-        let (stop, copy, path) = (Stop::new(&self.control), folder.copy.clone(), list.clone());
+        let (stop, path) = (Stop::new(&self.control), list.clone());
         let _stop_with_us = stop.on_drop();
-        blocking(move || {
-            plan.clear(&copy, &stop)?;
-            platform::create_private_file(&path)
-                .and_then(|mut file| file.write_all(&plan.list_text()))
-                .io_context(|| format!("cannot write {}", path.display()))
+        let (copied, meter) = (folder.clone(), quiet.meter().cloned());
+        let is_done = blocking(move || {
+            plan.clear(&copied.copy, &stop)?;
+            let plain = PlainCopy {
+                folder: &copied,
+                meter: meter.as_ref(),
+                stop: &stop,
+            };
+            let left = plain.copy_listed(&plan.list)?;
+            if !left.is_empty() {
+                platform::create_private_file(&path)
+                    .and_then(|mut file| file.write_all(&rsync::list_text(&left)))
+                    .io_context(|| format!("cannot write {}", path.display()))?;
+            }
+            Ok(left.is_empty())
         })
         .await?;
+        if is_done {
+            return Ok(());
+        }
         // rsync takes the folder itself for all entries in it, without what is in them: there the rules count, too.
         let rules = folder.exclusions.arguments();
         self.copy_listed(folder, &list, rules, quiet).await?;
@@ -173,7 +196,7 @@ impl Copier {
     }
 
     async fn run_once(&self, tool: &Tool, quiet: &Quiet) -> Result<Output> {
-        let Quiet::No(meter) = quiet else {
+        let Some(meter) = quiet.meter() else {
             return tool.run(&self.control).await;
         };
         let mut counted = 0;

@@ -1,23 +1,18 @@
 //! The first copy of a folder: plain files and folders by several threads, before it is made what it must be.
 //!
 //! rsync writes one file after the other, which takes it several times as long where there are many small ones. So
-//! where there is no copy yet, the plain files are copied here, and folders get their modes, owners and times. All else
-//! is left to rsync and told: links, holes, what has access lists or extended attributes, and what goes wrong because it
-//! comes, goes or changes meanwhile. What is copied here is as good as a copy of rsync's: its time is that of the original before it was
-//! read, so whoever writes to the original meanwhile gives it another, or a later change time, for which
-//! [`scan`](crate::scan) and [`compare`](crate::compare) look.
+//! where there is no copy yet, [plain](crate::plain) files and folders are copied here. All else is left to rsync, and
+//! told.
 
-use std::fs::Metadata;
-use std::io;
 use std::path::Path;
 
-use diy_backup_core::{Meter, Result, ResultExt};
+use diy_backup_core::{Meter, Result};
 
 use crate::census::Count;
 use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
 use crate::mend::{Draft, Lacks};
-use crate::platform::{self, Facts};
+use crate::plain::{Done, PlainCopy};
 use crate::track::Change;
 use crate::walk::{Stop, Walk, blocking};
 
@@ -31,10 +26,7 @@ impl Copier {
         self.unsynced.add_all(&folder.copy);
         let (folder, stop) = (folder.clone(), Stop::new(&self.control));
         let _stop_with_us = stop.on_drop();
-        let meter = match quiet {
-            Quiet::No(meter) => Some(meter.clone()),
-            Quiet::Yes => None,
-        };
+        let meter = quiet.meter().cloned();
         blocking(move || copy_files(&folder, meter.as_ref(), &stop)).await
     }
 }
@@ -43,47 +35,36 @@ fn copy_files(folder: &Folder, meter: Option<&Meter>, stop: &Stop) -> Result<Opt
     let (count, lacks) = (Count::default(), Lacks::new());
     // Its attributes are set when all is in it.
     lacks.add(Path::new(""), Change::Attributes);
+    let copy = PlainCopy {
+        folder,
+        meter,
+        stop,
+    };
     let walk = Walk {
         root: &folder.source,
         exclusions: &folder.exclusions,
         stop,
     };
-    // A folder hands down its own attributes, which it gets last: what is made in a folder sets its time.
+    // A folder hands down its own attributes, which its copy gets last.
     let unreadable = walk.run_and_leave(
         None,
         |entry, _| {
-            let (metadata, to) = (entry.metadata, folder.copy.join(entry.relative));
-            if !metadata.is_dir() && !metadata.is_file() && !metadata.is_symlink() {
+            let original = entry.metadata;
+            if !original.is_dir() && !original.is_file() && !original.is_symlink() {
                 return Ok(None);
             }
-            count.add(metadata);
-            count.note_name(entry.relative, metadata);
-            let done = if metadata.is_dir() {
-                platform::create_private_folder(&to).map(|()| Some(0))
-            } else if is_plain(metadata) {
-                copy_file(entry.path, &to, stop)
-            } else {
-                Ok(None)
-            };
-            let Some(copied) = unless_left_to_rsync(done, &to, stop)? else {
+            count.add(original);
+            count.note_name(entry.relative, original);
+            if copy.copy(entry.relative, original)? == Done::LeftToRsync {
                 lacks.add(entry.relative, Change::Subtree);
                 return Ok(None);
-            };
-            if let Some(meter) = meter {
-                meter.advance(copied);
             }
-            Ok(Some(metadata.is_dir().then(|| metadata.clone())))
+            Ok(Some(original.is_dir().then(|| original.clone())))
         },
-        |listed, metadata| {
-            let Some(metadata) = metadata else {
-                return Ok(());
-            };
-            let to = folder.copy.join(listed.relative);
-            let mut done = Ok(None);
-            if !platform::has_attributes(&folder.source.join(listed.relative)) {
-                done = platform::copy_what_we_may(metadata, &to).map(Some);
-            }
-            if unless_left_to_rsync(done, &to, stop)?.is_none() {
+        |listed, original| {
+            if let Some(original) = original
+                && copy.finish_folder(listed.relative, original)? == Done::LeftToRsync
+            {
                 lacks.add(listed.relative, Change::Attributes);
             }
             Ok(())
@@ -97,54 +78,6 @@ fn copy_files(folder: &Folder, meter: Option<&Meter>, stop: &Stop) -> Result<Opt
     Ok(lacks.into_draft(count.into_census()))
 }
 
-/// What was done to the copy at `to`; `None` where nothing was.
-fn unless_left_to_rsync<T>(
-    done: io::Result<Option<T>>,
-    to: &Path,
-    stop: &Stop,
-) -> Result<Option<T>> {
-    match done {
-        Ok(done) => Ok(done),
-        Err(error) if is_left_to_rsync(&error) => Ok(None),
-        Err(error) => {
-            // That the run ends is no fault of the file.
-            stop.ensure_going_on()?;
-            Err(error).io_context(|| format!("cannot write {}", to.display()))
-        }
-    }
-}
-
-/// Whether a file has one name and no holes.
-fn is_plain(metadata: &Metadata) -> bool {
-    let facts = Facts::of(metadata);
-    metadata.is_file() && facts.links == 1 && facts.allocated_bytes >= metadata.len()
-}
-
-/// Copies a file that is not there yet. `None` when it changed under our hands.
-fn copy_file(from: &Path, to: &Path, stop: &Stop) -> io::Result<Option<u64>> {
-    let mut may_go_on = || stop.ensure_going_on().map_err(io::Error::other);
-    let copied = platform::copy_new_file(from, to, &mut may_go_on);
-    if !matches!(copied, Ok(Some(_))) {
-        // What is not whole must not look as if it were; rsync begins it again.
-        let _ = std::fs::remove_file(to);
-    }
-    copied
-}
-
-/// What comes and goes while people work, and what rsync has better words for.
-fn is_left_to_rsync(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
-    let kind = error.kind();
-    matches!(
-        kind,
-        Kind::NotFound
-            | Kind::NotADirectory
-            | Kind::AlreadyExists
-            | Kind::PermissionDenied
-            | Kind::Unsupported
-    ) || platform::is_link_in_the_way(error)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -154,6 +87,7 @@ mod tests {
     use super::*;
     use crate::exclude::Exclusions;
     use crate::folder::Role;
+    use crate::platform::{self, Facts};
 
     fn folder(root: &Path) -> Folder {
         let folder = Folder {

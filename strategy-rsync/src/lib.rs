@@ -2,8 +2,8 @@
 //!
 //! The strategy `rsync` copies the home directory and the data stores twice: once while people work, and once more
 //! while the instance is locked and drained, when only what has changed since is left to copy. A plain file system
-//! cannot be pinned, so the second pass is all inside the lock window. The very first copy is begun by several threads
-//! (`head_start`), as rsync takes one file after the other.
+//! cannot be pinned, so the second pass is all inside the lock window. Plain files are copied without rsync (`plain`),
+//! and the very first copy is begun by several threads (`head_start`), as rsync takes one file after the other.
 //!
 //! On Linux the kernel tells what has changed (module `track`), so that the lock window does not grow with the number
 //! of files; a comparison after the unlock proves the copy (`verify`). Elsewhere the second pass looks at every file;
@@ -31,6 +31,7 @@ mod head_start;
 mod links;
 mod mend;
 mod owner;
+mod plain;
 mod platform;
 mod proven;
 mod remove;

@@ -1,7 +1,8 @@
 //! The program rsync: which one is there, and how it is called.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use diy_backup_core::{Control, Error, ErrorKind, Result, Tool};
 
@@ -152,9 +153,30 @@ pub(crate) fn progress_bytes(line: &str) -> Option<u64> {
         .ok()
 }
 
+/// Paths as rsync wants to read them from a file with `--from0`, so that they mean themselves alone.
+pub(crate) fn list_text(paths: &BTreeSet<PathBuf>) -> Vec<u8> {
+    let mut text = Vec::new();
+    for path in paths {
+        // The leading `.` keeps a name such as `#x` or `-x` from meaning something.
+        text.push(b'.');
+        if !path.as_os_str().is_empty() {
+            text.push(b'/');
+            text.extend_from_slice(path.as_os_str().as_encoded_bytes());
+        }
+        text.push(0);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_listed_so_that_they_mean_themselves_alone() {
+        let paths = ["", "-a", "b/\n c"].map(PathBuf::from);
+        assert_eq!(list_text(&paths.into()), b".\0./-a\0./b/\n c\0");
+    }
 
     #[test]
     fn versions_and_capabilities_are_read() {

@@ -275,21 +275,6 @@ impl Plan {
         }
         Ok(())
     }
-
-    /// What rsync is told of, as it wants to read it from a file with `--from0`.
-    pub(crate) fn list_text(&self) -> Vec<u8> {
-        let mut text = Vec::new();
-        for path in &self.list {
-            // The leading `.` keeps a name such as `#x` or `-x` from meaning something.
-            text.push(b'.');
-            if !path.as_os_str().is_empty() {
-                text.push(b'/');
-                text.extend_from_slice(path.as_os_str().as_encoded_bytes());
-            }
-            text.push(0);
-        }
-        text
-    }
 }
 
 #[cfg(test)]
@@ -330,12 +315,5 @@ mod tests {
             BTreeSet::from(["", "a", "a/one", "two"].map(PathBuf::from))
         );
         assert_eq!(plan.unsettled, Vec::<PathBuf>::new());
-    }
-
-    #[test]
-    fn names_are_listed_so_that_they_mean_themselves_alone() {
-        let mut plan = Plan::default();
-        plan.list.extend(["", "-a", "b/\n c"].map(PathBuf::from));
-        assert_eq!(plan.list_text(), b".\0./-a\0./b/\n c\0");
     }
 }

@@ -207,7 +207,9 @@ pub(crate) fn copy_new_file(
         return Ok(None);
     }
     copy_to_open(&metadata, &copy)?;
-    Ok(Some(copied))
+    // The folder may have made it one.
+    let has_more = has_more(copy.list_xattr());
+    Ok((!has_more).then_some(copied))
 }
 
 /// Whether a file could not be opened because it is a link.
@@ -243,14 +245,21 @@ pub(crate) fn copy_attributes(from: &Metadata, to: &Path) -> io::Result<()> {
     copy_what_we_may(from, to)
 }
 
-/// Like [`copy_attributes`]; whoever is not root does not give it away.
+/// Like [`copy_attributes`]; whoever is not root gives it to a group of his own alone, as rsync does.
 pub(crate) fn copy_what_we_may(from: &Metadata, to: &Path) -> io::Result<()> {
     copy_to_open(from, &File::open(to)?)
 }
 
 fn copy_to_open(from: &Metadata, to: &File) -> io::Result<()> {
-    if is_administrator() && owner_of(from) != owner_of(&to.metadata()?) {
-        std::os::unix::fs::fchown(to, Some(from.uid()), Some(from.gid()))?;
+    let own = to.metadata()?;
+    if owner_of(from) != owner_of(&own) {
+        let user = is_administrator().then(|| from.uid());
+        match std::os::unix::fs::fchown(to, user, Some(from.gid())) {
+            Err(error) if user.is_some() || error.kind() != io::ErrorKind::PermissionDenied => {
+                return Err(error);
+            }
+            _ => {}
+        }
     }
     // The owner first, as giving a file away takes bits of its mode.
     to.set_permissions(from.permissions())?;

@@ -1,4 +1,5 @@
-//! What happens while rsync is at work. A long sparse file keeps it busy, and its temporary name in the copy says when.
+//! What happens while rsync is at work, which sparse files are left to. A long one keeps it busy, and its temporary name
+//! in the copy says when.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,10 @@ fn make_busy(bench: &Bench) -> (PathBuf, PathBuf) {
     let relative = Path::new("shared/data/attachments/busy");
     let folder = bench.home.path.join(relative);
     fs::create_dir_all(&folder).unwrap();
-    fs::File::create(folder.join("a"))
-        .unwrap()
-        .set_len(BUSY_BYTES)
-        .unwrap();
-    fs::write(folder.join("b"), "b").unwrap();
+    for (name, bytes) in [("a", BUSY_BYTES), ("b", 1 << 20)] {
+        let file = fs::File::create(folder.join(name)).unwrap();
+        file.set_len(bytes).unwrap();
+    }
     (folder, bench.staging().home().join(relative))
 }
 
