@@ -242,7 +242,12 @@ impl Tool {
     }
 
     fn cannot_start(&self, source: std::io::Error) -> Error {
-        let missing = source.kind() == std::io::ErrorKind::NotFound;
+        let missing = match source.kind() {
+            std::io::ErrorKind::NotFound => true,
+            // So the kernel says, too, where it found nothing and may not look into a folder of PATH.
+            std::io::ErrorKind::PermissionDenied => is_nowhere_in_path(&self.program),
+            _ => false,
+        };
         let message = if missing {
             format!("the program `{}` is not there", self.program.display())
         } else {
@@ -256,6 +261,13 @@ impl Tool {
             _ => error,
         }
     }
+}
+
+/// Whether `program` is a mere name that no folder of PATH has, as far as we may look.
+fn is_nowhere_in_path(program: &Path) -> bool {
+    let is_name = program.components().count() == 1;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    is_name && !std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
 fn is_passed(name: &OsStr) -> bool {

@@ -215,6 +215,11 @@ impl Config {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_diy-backup"));
         command.arg("-c").arg(&self.path).args(args);
+        // Whatever starts the command, the folder that it does so in may be one that nobody can write to.
+        let unwritable = Path::new("/sys");
+        if unwritable.is_dir() {
+            command.current_dir(unwritable);
+        }
         command
             .env("BITBUCKET_PASSWORD", BITBUCKET_PASSWORD)
             .env("DATABASE_PASSWORD", DATABASE_PASSWORD);
