@@ -8,11 +8,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::window::{LockLimits, LockWindow};
 
 /// The pause between two looks at a draining instance: DRAINED is noticed this much later at most.
-const POLL: Duration = Duration::from_millis(40);
+const POLL: Duration = Duration::from_millis(25);
 /// How often a message tells that draining goes on.
 const TELL: Duration = Duration::from_secs(5);
 /// An answer that there is no maintenance counts only when it comes this often in a row: proxies answer 404 too.
-const ABSENT_ANSWERS: u32 = 3;
+const ABSENT_ANSWERS: u32 = 5;
 
 /// A drain that failed, with the lock that is still held.
 #[derive(Debug)]
