@@ -30,7 +30,7 @@ Without any of the loops named, all of them.
   --cell NAME        of these, the cells with this in their name, such as `unlock × 503 × once`; can be repeated
   --kills N          N signals in backups and restores
   --corruptions N    N damages to archives, manifests and staged files
-  --disk-full [N]    N disks that fill up during a backup (as root)
+  --disk-full[=N]    N disks that fill up during a backup (as root)
   --secrets          who shows passwords and tokens, and who may read what is written
   --seed S           repeats the random choices of an earlier run
 ";
