@@ -44,6 +44,19 @@ impl Changes {
         }
     }
 
+    /// Whether a [`take`](Self::take) of little takes little time, and no look at everything.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self, Self::Told(_))
+    }
+
+    /// Whether a [`take`](Self::take) now leaves much less to the next one.
+    pub(crate) fn is_worth_while(&self) -> bool {
+        match self {
+            Self::Told(_) => true,
+            Self::Seen(times) => times.is_worth_while(),
+        }
+    }
+
     /// Takes changes for new that a folder's copy does not have yet.
     ///
     /// # Errors

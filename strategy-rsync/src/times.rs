@@ -25,6 +25,10 @@ use crate::walk::{Stop, Walk, names_in};
 /// How far a change time may be behind the clock: the kernel stamps by its tick.
 const TICK: Duration = Duration::from_millis(20);
 
+/// A look is worth while when it is so many times longer ago that the last one began than that one took: the next one
+/// finds what has changed since this one began.
+const WORTH_WHILE: u32 = 10;
+
 /// An instant, by the clock that stamps files.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
@@ -67,6 +71,8 @@ pub(crate) struct ChangeTimes {
 struct State {
     /// When the last look began.
     since: Moment,
+    /// How long it took.
+    took: Duration,
     /// What it saw, for each folder.
     identities: Vec<Identities>,
     /// Known changes that the copies do not have yet, for each folder.
@@ -85,6 +91,7 @@ impl ChangeTimes {
             hasher: RandomState::new(),
             state: Mutex::new(State {
                 since: Moment::now(),
+                took: Duration::ZERO,
                 identities: vec![Identities::new(); folders.len()],
                 kept: vec![Dirty::default(); folders.len()],
             }),
@@ -116,7 +123,14 @@ impl ChangeTimes {
             changes.push(dirty);
         }
         state.since = now;
+        state.took = now.clock.elapsed();
         Ok(changes)
+    }
+
+    /// Whether a look now leaves much less to the next one.
+    pub(crate) fn is_worth_while(&self) -> bool {
+        let state = self.lock();
+        state.since.clock.elapsed() >= state.took * WORTH_WHILE
     }
 
     /// Looks what is where. What changes from now on will be told, and nothing before.

@@ -24,7 +24,7 @@ use crate::walk::{Stop, blocking};
 const FEW: usize = 100;
 const MOST_LIVE_ROUNDS: u32 = 8;
 
-/// The instance is drained: more rounds than one are for what else works in the folders.
+/// The instance is drained: more rounds than one are for what else works in the folders, where they take no time.
 const MOST_CAPTURE_ROUNDS: u32 = 3;
 
 /// A folder and how far its copy is.
@@ -117,6 +117,9 @@ impl Tracking {
         quiet: &Quiet,
     ) -> Result<(), Setback> {
         for round in 0..MOST_LIVE_ROUNDS {
+            if !self.changes.is_worth_while() {
+                break;
+            }
             let changes = self.changes.take(&copier.control).await?;
             let count: usize = changes.iter().map(Dirty::len).sum();
             tracing::debug!(round, paths = count, "catching up");
@@ -178,7 +181,13 @@ impl Tracking {
         folders: &mut [CopiedFolder],
     ) -> Result<(), Setback> {
         let opened = Moment::now();
-        for round in 0..MOST_CAPTURE_ROUNDS {
+        // A second look at everything would double the window for the sake of whoever should not be at work.
+        let rounds = if self.changes.is_told() {
+            MOST_CAPTURE_ROUNDS
+        } else {
+            1
+        };
+        for round in 0..rounds {
             let changes = self.changes.take(&copier.control).await?;
             let count: usize = changes.iter().map(Dirty::len).sum();
             tracing::debug!(round, paths = count, "copying what has changed");

@@ -10,7 +10,7 @@ use diy_backup_testkit::PrivatePostgres;
 use diy_backup_testkit::home::{DATABASE_EXCLUSIONS, EXCLUSIONS};
 
 use crate::Result;
-use crate::instance::{DATABASE, DATABASE_PASSWORD, DATABASE_USER, Instance};
+use crate::instance::{DATABASE, DATABASE_PASSWORD, DATABASE_USER, Instance, remove_packs};
 use crate::run::{Run, run};
 
 const BACKUP: &str = include_str!("backup.sh");
@@ -135,11 +135,12 @@ impl<'a> Stand<'a> {
         Ok(bytes)
     }
 
-    /// Makes room for the next run: the backup goes, and what a restore has made of it goes aside. Removing it would make
-    /// the next one pay: ext4 is slow to make files where many have just been removed.
+    /// Makes room for the next run: the backup goes, and what a restore has made of it goes aside, but for the packs.
+    /// Removing it all would make the next one pay: ext4 is slow to make files where many have just been removed.
     pub(crate) fn clear(&self) -> Result {
         let sql = format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE);");
         self.instance.other_postgres.psql("postgres", &sql)?;
+        remove_packs(&self.restored_home())?;
         let aside = self.folder.join("aside");
         std::fs::create_dir_all(&aside)?;
         let number = std::fs::read_dir(&aside)?.count();

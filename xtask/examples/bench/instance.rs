@@ -139,6 +139,21 @@ fn add_packs(repositories: &[PathBuf], megabytes: usize) -> Result {
     Ok(())
 }
 
+/// Removes the packs of a restored home, which take more room than everything else, if there is one.
+pub(crate) fn remove_packs(home: &Path) -> Result {
+    let repositories = home.join("shared/data/repositories");
+    if !repositories.is_dir() {
+        return Ok(());
+    }
+    for repository in std::fs::read_dir(repositories)? {
+        let packs = repository?.path().join("objects/pack");
+        if packs.is_dir() {
+            std::fs::remove_dir_all(packs)?;
+        }
+    }
+    Ok(())
+}
+
 /// Rows of 1 KB of hexadecimal digits, which compress to about half.
 fn add_rows(postgres: &PrivatePostgres, rows: usize) -> Result {
     for table in 1..=TABLES {

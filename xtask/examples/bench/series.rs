@@ -67,6 +67,9 @@ pub(crate) fn measure(
         .prefix("diy-backup-bench-")
         .tempdir()?;
     let reported = in_folder(plan, runtime, folder.path()).and_then(report);
+    if let Err(error) = &reported {
+        println!("failed: {error}");
+    }
     println!("clearing up");
     tree::make_removable(folder.path())?;
     reported
