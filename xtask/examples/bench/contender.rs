@@ -141,6 +141,7 @@ impl<'a> Stand<'a> {
         let sql = format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE);");
         self.instance.other_postgres.psql("postgres", &sql)?;
         remove_packs(&self.restored_home())?;
+        remove_packs(&self.folder.join("extracted/bitbucket-home"))?;
         let aside = self.folder.join("aside");
         std::fs::create_dir_all(&aside)?;
         let number = std::fs::read_dir(&aside)?.count();
