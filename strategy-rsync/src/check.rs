@@ -14,7 +14,7 @@ use crate::repositories;
 use crate::rsync::Rsync;
 use crate::track::{Tracker, Unavailable};
 use crate::tracked;
-use crate::walk::{Stop, Unreadable, Walk, blocking};
+use crate::walk::{Entry, READ_EVERYTHING, Stop, Unreadable, Walk, blocking};
 
 const PURPOSE: &str = "the copy of the home directory";
 
@@ -301,7 +301,7 @@ fn report_lenders(repository: &Path, config: &RsyncConfig, findings: &mut Findin
         Err(error) => findings.error(
             borrower,
             format!("cannot tell which repositories it borrows objects from: {error}"),
-            "Run as a user who may read every file of the instance.",
+            READ_EVERYTHING,
         ),
     }
 }
@@ -334,7 +334,7 @@ fn measure(folder: &Folder, stop: &Stop, findings: &mut Findings) -> Result<Meas
         exclusions: &folder.exclusions,
         stop,
     };
-    let mut unreadable = walk.run((), |entry, ()| {
+    let visit = |entry: &Entry<'_>, (): &mut ()| {
         let facts = Facts::of(entry.metadata);
         let kind = entry.metadata.file_type();
         if !kind.is_dir() && !kind.is_file() && !kind.is_symlink() {
@@ -357,14 +357,17 @@ fn measure(folder: &Folder, stop: &Stop, findings: &mut Findings) -> Result<Meas
         let bytes = if counts { facts.allocated_bytes } else { 0 };
         counter.add(bytes, facts.modified, copy.as_ref());
         Ok(Some(()))
-    })?;
+    };
+    let mut unreadable = walk.run_where_allowed((), visit, |_, ()| Ok(()))?;
     let own = counter
         .unreadable
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     unreadable.count += own.count;
     unreadable.examples.extend(own.examples);
-    report_unreadable(folder, &unreadable, findings);
+    if let Some(what) = unreadable.in_words() {
+        findings.error(folder.source.display().to_string(), what, READ_EVERYTHING);
+    }
     let foreign = counter.foreign.into_inner();
     if foreign > 0 && !platform::is_administrator() {
         findings.warning(
@@ -419,24 +422,4 @@ impl Counter {
         self.missing_bytes
             .fetch_add(bytes.saturating_sub(held), Ordering::Relaxed);
     }
-}
-
-fn report_unreadable(folder: &Folder, unreadable: &Unreadable, findings: &mut Findings) {
-    if unreadable.count == 0 {
-        return;
-    }
-    let examples: Vec<String> = unreadable
-        .examples
-        .iter()
-        .map(|path| format!("{}", path.display()))
-        .collect();
-    findings.error(
-        folder.source.display().to_string(),
-        format!(
-            "{} files or folders in it cannot be read, such as {}",
-            unreadable.count,
-            examples.join(", ")
-        ),
-        "Run as a user who may read every file of the instance (root, or the user that Bitbucket runs as).",
-    );
 }

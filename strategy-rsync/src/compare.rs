@@ -1,7 +1,7 @@
 //! Comparing a folder with its copy: attributes of everything, and content where attributes say too little.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -79,16 +79,16 @@ impl fmt::Display for Aspect {
 #[derive(Debug)]
 struct Inherited {
     above: Above,
-    /// Whether it is a folder in the copy as well, and no link to another one.
-    has_copy: bool,
+    /// Their names, if it is a folder in the copy as well, and no link to another one.
+    names: Option<HashSet<OsString>>,
 }
 
 /// What is learnt on the way.
-#[derive(Debug, Default)]
-struct Seen {
+struct Seen<'a> {
     /// Of the copy.
     count: Count,
     pairs: Mutex<Pairs>,
+    differs: &'a (dyn Fn(&Path, Aspect) + Sync),
 }
 
 /// Which copy belongs to which original, for files with several names.
@@ -104,11 +104,10 @@ impl Comparison<'_> {
     /// # Errors
     /// When something cannot be looked at.
     pub(crate) fn run(&self, differs: impl Fn(&Path, Aspect) + Sync) -> Result<Census> {
-        let seen = Seen::default();
-        let judge = |path: &Path, aspect: Option<Aspect>| {
-            if let Some(aspect) = aspect {
-                differs(path, aspect);
-            }
+        let seen = Seen {
+            count: Count::default(),
+            pairs: Mutex::default(),
+            differs: &differs,
         };
         let source = &self.folder.source;
         let root = source
@@ -116,12 +115,8 @@ impl Comparison<'_> {
             .map_err(|error| cannot_read(source, error))?;
         let copy = self.folder.copy.symlink_metadata().ok();
         let top = Path::new("");
-        let aspect = self.compare(top, &root, copy.as_ref(), Above::Settled, &seen)?;
-        judge(top, aspect);
-        let inherited = Inherited {
-            above: Above::Settled,
-            has_copy: is_folder(copy.as_ref()),
-        };
+        let inherited = Inherited::by_entries_of(copy.as_ref(), Above::Settled);
+        seen.tell(top, self.compare(top, &root, copy, Above::Settled, &seen)?);
         let originals = Walk {
             root: source,
             exclusions: &self.folder.exclusions,
@@ -129,12 +124,10 @@ impl Comparison<'_> {
         };
         originals.run_and_leave(
             inherited,
-            |entry, folder| self.look_at(entry, folder, &seen, &judge).map(Some),
-            |listed, folder| {
-                if folder.has_copy {
-                    self.look_for_more(listed.relative, listed.names, &seen, &judge)?;
-                }
-                Ok(())
+            |entry, folder| self.look_at(entry, folder, &seen).map(Some),
+            |path, folder| {
+                let names = folder.names.as_ref();
+                names.map_or(Ok(()), |names| self.look_for_more(path, names, &seen))
             },
         )?;
         Ok(seen.count.into_census())
@@ -143,29 +136,27 @@ impl Comparison<'_> {
     fn look_at(
         &self,
         entry: &Entry<'_>,
-        folder: &Inherited,
-        seen: &Seen,
-        judge: &(impl Fn(&Path, Option<Aspect>) + Sync),
+        folder: &mut Inherited,
+        seen: &Seen<'_>,
     ) -> Result<Inherited> {
         let (path, original) = (entry.relative, entry.metadata);
         seen.count.note_name(path, original);
         let mut copy = None;
-        if folder.has_copy {
+        if let Some(names) = &mut folder.names {
+            names.extend(path.file_name().map(OsStr::to_owned));
             copy = self.folder.copy.join(path).symlink_metadata().ok();
         }
-        let has_copy = is_folder(copy.as_ref());
         if let Some(copy) = &copy {
             seen.count.add(copy);
+            if copy.is_dir() && !original.is_dir() {
+                self.look_for_more(path, &HashSet::new(), seen)?;
+            }
         }
-        if has_copy && !original.is_dir() {
-            self.look_for_more(path, &[], seen, judge)?;
-        }
-        let aspect = self.compare(path, original, copy.as_ref(), folder.above, seen)?;
-        judge(path, aspect);
-        Ok(Inherited {
-            above: Above::of(&Facts::of(original), self.moved_since(), folder.above),
-            has_copy,
-        })
+        let above = Above::of(&Facts::of(original), self.moved_since(), folder.above);
+        let inherited = Inherited::by_entries_of(copy.as_ref(), above);
+        let aspect = self.compare(path, original, copy, folder.above, seen)?;
+        seen.tell(path, aspect);
+        Ok(inherited)
     }
 
     /// Since when a folder may have been moved that the copy does not know of. Moving sets its change time at once.
@@ -181,9 +172,9 @@ impl Comparison<'_> {
         &self,
         path: &Path,
         original: &Metadata,
-        copy: Option<&Metadata>,
+        copy: Option<Metadata>,
         above: Above,
-        seen: &Seen,
+        seen: &Seen<'_>,
     ) -> Result<Option<Aspect>> {
         let (kind, facts) = (original.file_type(), Facts::of(original));
         let belongs = kind.is_dir() || kind.is_file() || kind.is_symlink();
@@ -194,7 +185,7 @@ impl Comparison<'_> {
         let Some(copy) = copy else {
             return Ok(Some(Aspect::Missing));
         };
-        let copy_facts = Facts::of(copy);
+        let copy_facts = Facts::of(&copy);
         if copy.file_type() != kind {
             return Ok(Some(Aspect::Kind));
         }
@@ -206,7 +197,7 @@ impl Comparison<'_> {
         }
         // Only root can keep owners, and the bits that go with them.
         let compared_bits = if platform::is_administrator() {
-            if platform::owner_of(original) != platform::owner_of(copy) {
+            if platform::owner_of(original) != platform::owner_of(&copy) {
                 return Ok(Some(Aspect::Owner));
             }
             0o7777
@@ -217,10 +208,12 @@ impl Comparison<'_> {
             return Ok(Some(Aspect::Mode));
         }
         let is_doubtful = above == Above::Moved || facts.changed >= self.doubtful_since;
-        let (original_path, copy_path) =
-            (self.folder.source.join(path), self.folder.copy.join(path));
+        let (original_path, copy_path) = (
+            || self.folder.source.join(path),
+            || self.folder.copy.join(path),
+        );
         if kind.is_symlink() {
-            let targets = (original_path.read_link(), copy_path.read_link());
+            let targets = (original_path().read_link(), copy_path().read_link());
             if !matches!(targets, (Ok(one), Ok(other)) if one == other) {
                 return Ok(Some(Aspect::Target));
             }
@@ -229,7 +222,7 @@ impl Comparison<'_> {
             if !lock(&seen.pairs).fit(&facts, &copy_facts) {
                 return Ok(Some(Aspect::Links));
             }
-            if is_doubtful && !self.has_same_content(&original_path, &copy_path)? {
+            if is_doubtful && !self.has_same_content(&original_path(), &copy_path())? {
                 return Ok(Some(Aspect::Content));
             }
         }
@@ -269,24 +262,17 @@ impl Comparison<'_> {
     fn look_for_more(
         &self,
         folder: &Path,
-        names: &[OsString],
-        seen: &Seen,
-        judge: &(impl Fn(&Path, Option<Aspect>) + Sync),
+        names: &HashSet<OsString>,
+        seen: &Seen<'_>,
     ) -> Result<()> {
-        let names: HashSet<&OsString> = names.iter().collect();
         names_in(&self.folder.copy.join(folder))?
             .iter()
-            .filter(|name| !names.contains(name))
-            .try_for_each(|name| self.look_at_extra(folder.join(name), seen, judge))
+            .filter(|name| !names.contains(*name))
+            .try_for_each(|name| self.look_at_extra(folder.join(name), seen))
     }
 
     /// Counts a copy that was not there in the original, and everything below it. It may be there by now.
-    fn look_at_extra(
-        &self,
-        top: PathBuf,
-        seen: &Seen,
-        judge: &(impl Fn(&Path, Option<Aspect>) + Sync),
-    ) -> Result<()> {
+    fn look_at_extra(&self, top: PathBuf, seen: &Seen<'_>) -> Result<()> {
         let mut waiting = vec![top];
         while let Some(path) = waiting.pop() {
             self.stop.ensure_going_on()?;
@@ -302,9 +288,25 @@ impl Comparison<'_> {
             let is_left_out = self.folder.exclusions.cover_within(&path, copy.is_dir());
             let original = self.folder.source.join(&path);
             let is_extra = is_left_out || original.symlink_metadata().is_err();
-            judge(&path, is_extra.then_some(Aspect::Extra));
+            seen.tell(&path, is_extra.then_some(Aspect::Extra));
         }
         Ok(())
+    }
+}
+
+impl Inherited {
+    /// For the entries of what `copy` is the copy of, if it has one.
+    fn by_entries_of(copy: Option<&Metadata>, above: Above) -> Self {
+        let names = copy.is_some_and(Metadata::is_dir).then(HashSet::new);
+        Self { above, names }
+    }
+}
+
+impl Seen<'_> {
+    fn tell(&self, path: &Path, aspect: Option<Aspect>) {
+        if let Some(aspect) = aspect {
+            (self.differs)(path, aspect);
+        }
     }
 }
 
@@ -322,10 +324,6 @@ impl Pairs {
 /// A file system that keeps whole seconds cuts the rest off.
 fn is_same_time(original: (i64, i64), copy: (i64, i64)) -> bool {
     original == copy || (copy.1 == 0 && original.0 == copy.0)
-}
-
-fn is_folder(copy: Option<&Metadata>) -> bool {
-    copy.is_some_and(Metadata::is_dir)
 }
 
 fn cannot_read(path: &Path, error: std::io::Error) -> Error {

@@ -15,7 +15,7 @@ use crate::rsync::{self, Rsync};
 use crate::scan::Scan;
 use crate::survey::Plan;
 use crate::unsynced::Unsynced;
-use crate::walk::{Stop, blocking};
+use crate::walk::{READ_EVERYTHING, Stop, blocking};
 
 /// How often a live pass is tried. What changes under rsync's hands can make it fail once, not again and again.
 const LIVE_ATTEMPTS: u32 = 3;
@@ -243,9 +243,7 @@ fn incomplete(folder: &Folder, output: &Output) -> Error {
             folder.copy.display()
         ));
     }
-    Error::new(ErrorKind::Tool, message).with_hint(
-        "Run as a user who may read every file of the instance (root, or the user that Bitbucket runs as).",
-    )
+    Error::new(ErrorKind::Tool, message).with_hint(READ_EVERYTHING)
 }
 
 fn one_line(output: &Output) -> String {

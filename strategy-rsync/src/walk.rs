@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use diy_backup_core::{Control, Error, Result};
+use diy_backup_core::{Control, Error, ErrorKind, Result};
 
 use crate::exclude::Exclusions;
 
 /// They wait for the disk more than they compute, so there are more than most machines have cores.
 const THREADS: usize = 8;
+/// What helps against files that cannot be read.
+pub(crate) const READ_EVERYTHING: &str = "Run as a user who may read every file of the instance (root, or the user that Bitbucket runs as).";
 /// How many names a report holds: enough to see what they have in common.
 const EXAMPLES: usize = 5;
 
@@ -36,17 +38,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) metadata: &'a Metadata,
 }
 
-/// A folder whose entries have all been shown.
-#[derive(Debug)]
-pub(crate) struct Listed<'a> {
-    /// Its path below the root.
-    pub(crate) relative: &'a Path,
-    /// The names of what was shown; none where the folder is gone meanwhile.
-    pub(crate) names: &'a [OsString],
-}
-
 /// Entries that could not be looked at.
 #[derive(Debug, Default)]
+#[must_use = "whatever is in them has not been seen"]
 pub(crate) struct Unreadable {
     pub(crate) count: u64,
     pub(crate) examples: Vec<PathBuf>,
@@ -58,6 +52,22 @@ impl Unreadable {
         if self.examples.len() < EXAMPLES {
             self.examples.push(path.to_owned());
         }
+    }
+
+    /// How many there are, with examples. `None` when there are none.
+    pub(crate) fn in_words(&self) -> Option<String> {
+        let examples: Vec<String> = self
+            .examples
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        (self.count > 0).then(|| {
+            format!(
+                "{} files or folders in it cannot be read, such as {}",
+                self.count,
+                examples.join(", ")
+            )
+        })
     }
 }
 
@@ -92,8 +102,10 @@ impl Stop {
 
     pub(crate) fn ensure_going_on(&self) -> Result<()> {
         if self.abandoned.load(Ordering::Relaxed) {
-            let kind = diy_backup_core::ErrorKind::Cancelled;
-            return Err(Error::new(kind, "nobody waits for the result any more"));
+            return Err(Error::new(
+                ErrorKind::Cancelled,
+                "nobody waits for the result any more",
+            ));
         }
         self.control.ensure_running()
     }
@@ -123,25 +135,42 @@ impl Walk<'_> {
     /// in turn, and `None` keeps out of it. The order is any. Entries that vanish meanwhile are left out.
     ///
     /// # Errors
-    /// The first error of `visit`, or of reading a folder for another reason than a missing permission.
+    /// The first error of `visit`, or of reading a folder; [`ErrorKind::Tool`] when some cannot be read for lack of
+    /// permission.
     pub(crate) fn run<T: Send>(
         &self,
         top: T,
-        visit: impl Fn(&Entry<'_>, &T) -> Result<Option<T>> + Sync,
-    ) -> Result<Unreadable> {
+        visit: impl Fn(&Entry<'_>, &mut T) -> Result<Option<T>> + Sync,
+    ) -> Result<()> {
         self.run_and_leave(top, visit, |_, _| Ok(()))
     }
 
-    /// Like [`run`](Self::run), and shows `leave` each folder after its entries, and before what is below these. One
-    /// that cannot be read is not shown.
+    /// Like [`run`](Self::run), and shows `leave` each folder after its entries, and before what is below these.
     ///
     /// # Errors
     /// Like [`run`](Self::run), and the first error of `leave`.
     pub(crate) fn run_and_leave<T: Send>(
         &self,
         top: T,
-        visit: impl Fn(&Entry<'_>, &T) -> Result<Option<T>> + Sync,
-        leave: impl Fn(&Listed<'_>, &T) -> Result<()> + Sync,
+        visit: impl Fn(&Entry<'_>, &mut T) -> Result<Option<T>> + Sync,
+        leave: impl Fn(&Path, T) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let unreadable = self.run_where_allowed(top, visit, leave)?;
+        unreadable.in_words().map_or(Ok(()), |what| {
+            let message = format!("{}: {what}", self.root.display());
+            Err(Error::new(ErrorKind::Tool, message).with_hint(READ_EVERYTHING))
+        })
+    }
+
+    /// Like [`run_and_leave`](Self::run_and_leave), for whoever knows what to do about folders that cannot be read.
+    ///
+    /// # Errors
+    /// Like [`run_and_leave`](Self::run_and_leave), but for these folders.
+    pub(crate) fn run_where_allowed<T: Send>(
+        &self,
+        top: T,
+        visit: impl Fn(&Entry<'_>, &mut T) -> Result<Option<T>> + Sync,
+        leave: impl Fn(&Path, T) -> Result<()> + Sync,
     ) -> Result<Unreadable> {
         let shared = Shared {
             queue: Mutex::new(Queue {
@@ -167,8 +196,8 @@ impl Walk<'_> {
     fn work<T: Send>(
         &self,
         shared: &Shared<T>,
-        visit: &(impl Fn(&Entry<'_>, &T) -> Result<Option<T>> + Sync),
-        leave: &(impl Fn(&Listed<'_>, &T) -> Result<()> + Sync),
+        visit: &(impl Fn(&Entry<'_>, &mut T) -> Result<Option<T>> + Sync),
+        leave: &(impl Fn(&Path, T) -> Result<()> + Sync),
     ) {
         let mut queue = shared.lock();
         loop {
@@ -176,7 +205,7 @@ impl Walk<'_> {
             if let Some((folder, depth, handed_down)) = queue.waiting.pop_back() {
                 queue.at_work += 1;
                 drop(queue);
-                let read = self.read_folder(&folder, depth, &handed_down, visit, leave);
+                let read = self.read_folder(&folder, depth, handed_down, visit, leave);
                 queue = shared.lock();
                 queue.at_work -= 1;
                 match read {
@@ -209,9 +238,9 @@ impl Walk<'_> {
         &self,
         folder: &Path,
         depth: usize,
-        handed_down: &T,
-        visit: impl Fn(&Entry<'_>, &T) -> Result<Option<T>>,
-        leave: impl Fn(&Listed<'_>, &T) -> Result<()>,
+        mut handed_down: T,
+        visit: impl Fn(&Entry<'_>, &mut T) -> Result<Option<T>>,
+        leave: impl Fn(&Path, T) -> Result<()>,
     ) -> Result<Vec<(PathBuf, usize, T)>, Failure> {
         self.stop.ensure_going_on()?;
         let whole = self.root.join(folder);
@@ -221,7 +250,7 @@ impl Walk<'_> {
             Err(error) if is_gone(&error) && depth > 1 => None,
             Err(error) => return Err(Failure::reading(&whole, error)),
         };
-        let (mut names, mut below) = (Vec::new(), Vec::new());
+        let mut below = Vec::new();
         for entry in entries.into_iter().flatten() {
             let entry = entry.map_err(|error| Failure::reading(&whole, error))?;
             let metadata = match entry.metadata() {
@@ -229,8 +258,7 @@ impl Walk<'_> {
                 Err(error) if is_gone(&error) => continue,
                 Err(error) => return Err(Failure::reading(&entry.path(), error)),
             };
-            let name = entry.file_name();
-            let relative = folder.join(&name);
+            let relative = folder.join(entry.file_name());
             if self.exclusions.cover(&relative, depth, metadata.is_dir()) {
                 continue;
             }
@@ -239,18 +267,13 @@ impl Walk<'_> {
                 path: &entry.path(),
                 metadata: &metadata,
             };
-            if let Some(inherited) = visit(&shown, handed_down)?
+            if let Some(inherited) = visit(&shown, &mut handed_down)?
                 && metadata.is_dir()
             {
                 below.push((relative, depth + 1, inherited));
             }
-            names.push(name);
         }
-        let listed = Listed {
-            relative: folder,
-            names: &names,
-        };
-        leave(&listed, handed_down)?;
+        leave(folder, handed_down)?;
         Ok(below)
     }
 }
@@ -306,7 +329,9 @@ pub(crate) async fn blocking<R: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| {
-            let kind = diy_backup_core::ErrorKind::Internal;
-            Err(Error::new(kind, "work on another thread ended early").with_source(error))
+            Err(
+                Error::new(ErrorKind::Internal, "work on another thread ended early")
+                    .with_source(error),
+            )
         })
 }

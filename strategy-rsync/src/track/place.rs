@@ -15,6 +15,7 @@ use super::{Lost, Unavailable};
 use crate::exclude::Exclusions;
 use crate::folder::Folder;
 use crate::links::FileId;
+use crate::walk::READ_EVERYTHING;
 
 /// What a fix says at its end.
 pub(super) const WITHOUT: &str =
@@ -73,7 +74,7 @@ impl Watched {
         let metadata = folder.source.symlink_metadata().map_err(|error| {
             Unavailable::new(
                 format!("{} cannot be looked at: {error}", folder.source.display()),
-                "Run as a user who may read every file of the instance.",
+                READ_EVERYTHING,
             )
         })?;
         Ok(Self {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::place::WITHOUT;
 use super::{Unavailable, event, mounts, sys};
+use crate::walk::READ_EVERYTHING;
 
 /// A folder on the file system, and the queue.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Queue {
         let mount = File::open(folder).map_err(|error| {
             Unavailable::new(
                 format!("{subject} cannot be opened: {error}"),
-                "Run as a user who may read every file of the instance.",
+                READ_EVERYTHING,
             )
         })?;
         let mount_id = mounts::id_of(&mount).map_err(|error| no_proc(&error))?;

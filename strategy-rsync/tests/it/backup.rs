@@ -139,6 +139,59 @@ async fn a_file_that_cannot_be_read_fails_the_backup() {
     assert!(error.to_string().contains("secret"), "{error}");
 }
 
+/// When a folder shuts, seen from the backup that it shuts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shut {
+    BeforeTheFirst,
+    BeforeTheSecond,
+    BetweenThePasses,
+}
+
+/// What is below a folder that cannot be read may be anything: no copy may be taken for whole then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_cannot_be_read_fails_the_backup() {
+    if is_root() {
+        diy_backup_testkit::report_skipped(&"root can read every file");
+        return;
+    }
+    for when in [
+        Shut::BeforeTheFirst,
+        Shut::BeforeTheSecond,
+        Shut::BetweenThePasses,
+    ] {
+        let Some(bench) = Bench::with(0, Names::Plain, "home") else {
+            return;
+        };
+        let folder = bench.home.path.join("shared/data/shut");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("file"), "old").unwrap();
+        let shut = || {
+            fs::write(folder.join("file"), "new").unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
+        };
+        if when != Shut::BeforeTheFirst {
+            bench.back_up("").await;
+        }
+        if when != Shut::BetweenThePasses {
+            shut();
+            // Long enough for its change time to lie before what the backup sees change.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        let between = || {
+            if when == Shut::BetweenThePasses {
+                shut();
+            }
+        };
+        let result = bench
+            .try_back_up(&bench.strategy(""), &bench.context(), between)
+            .await;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        let error = result.expect_err(&format!("{when:?}"));
+        assert_eq!(error.kind(), ErrorKind::Tool, "{error}");
+        assert!(error.to_string().contains("shut"), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_run_ends_without_copying() {
     let Some(bench) = Bench::with(0, Names::Plain, "home") else {
