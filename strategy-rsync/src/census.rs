@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::fs::Metadata;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::links::{FileId, Links};
 use crate::platform::Facts;
+use crate::sync::{into_inner, lock};
 
 /// What a folder holds.
 #[derive(Debug, Default)]
@@ -49,15 +50,10 @@ impl Count {
     }
 
     pub(crate) fn into_census(self) -> Census {
-        let links = self.links.into_inner();
         Census {
             entries: self.entries.into_inner(),
             bytes: self.bytes.into_inner(),
-            links: links.unwrap_or_else(PoisonError::into_inner),
+            links: into_inner(self.links),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use diy_backup_core::{Error, Result};
@@ -16,6 +16,7 @@ use crate::folder::Folder;
 use crate::links::FileId;
 use crate::platform::{self, Facts};
 use crate::scan::Above;
+use crate::sync::lock;
 use crate::walk::{Entry, Stop, Walk, is_gone, names_in};
 
 const CHUNK_BYTES: usize = 256 << 10;
@@ -342,10 +343,6 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
         }
     }
     Ok(filled)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(all(test, unix))]

@@ -42,6 +42,7 @@ mod scan;
 mod session;
 mod strategy;
 mod survey;
+mod sync;
 mod times;
 mod track;
 mod tracked;

@@ -10,6 +10,7 @@ use diy_backup_core::Result;
 
 use crate::folder::Folder;
 use crate::platform::Facts;
+use crate::sync::{into_inner, lock};
 use crate::walk::{Stop, Walk};
 
 /// How many names are remembered. Files beyond count as those whose names are not known.
@@ -40,16 +41,11 @@ impl Links {
         walk.run((), |entry, ()| {
             let facts = Facts::of(entry.metadata);
             if !entry.metadata.is_dir() && facts.links > 1 {
-                let mut links = links
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                links.add(facts.id, entry.relative);
+                lock(&links).add(facts.id, entry.relative);
             }
             Ok(Some(()))
         })?;
-        Ok(links
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner))
+        Ok(into_inner(links))
     }
 
     /// Adds a name of a file.

@@ -4,7 +4,7 @@
 //! many times as long. It remains the way for a copy of which nothing is known, and where this one does not get through.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use diy_backup_core::{ErrorKind, Result};
@@ -15,6 +15,7 @@ use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
 use crate::proven::SLACK;
 use crate::survey::Survey;
+use crate::sync::{into_inner, lock};
 use crate::track::{Change, Dirty};
 use crate::walk::{Stop, blocking};
 
@@ -67,7 +68,7 @@ impl Lacks {
     }
 
     pub(crate) fn add(&self, path: &Path, change: Change) {
-        let mut lacks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lacks = lock(&self.0);
         let added = lacks
             .as_mut()
             .is_some_and(|lacks| lacks.mark(path.to_owned(), change).is_ok());
@@ -78,8 +79,7 @@ impl Lacks {
 
     /// What was found; `None` when it was too much.
     pub(crate) fn into_draft(self, census: Census) -> Option<Draft> {
-        let lacks = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        lacks.map(|lacks| Draft { lacks, census })
+        into_inner(self.0).map(|lacks| Draft { lacks, census })
     }
 }
 

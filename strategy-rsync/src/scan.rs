@@ -31,7 +31,7 @@
 use std::fs::{File, Metadata};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use diy_backup_core::{Error, Result, ResultExt};
@@ -39,6 +39,7 @@ use diy_backup_core::{Error, Result, ResultExt};
 use crate::census::{Census, Count};
 use crate::folder::Folder;
 use crate::platform::{self, Facts};
+use crate::sync::{into_inner, lock};
 use crate::walk::{Entry, Stop, Walk};
 
 /// Looks at every file of a folder while rsync copies it.
@@ -113,7 +114,7 @@ impl Scan {
             }
             Ok(None)
         })?;
-        let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let found = into_inner(found);
         if let Some(mut list) = found.list {
             list.flush().map_err(|error| self.cannot_list(error))?;
         }
@@ -204,10 +205,6 @@ fn looks_unchanged(entry: &Entry<'_>, facts: &Facts, copy: &Metadata) -> bool {
     copy.is_file()
         && copy.len() == entry.metadata.len()
         && Facts::of(copy).modified == facts.modified
-}
-
-fn lock(found: &Mutex<Found>) -> MutexGuard<'_, Found> {
-    found.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(unix)]

@@ -12,13 +12,14 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use diy_backup_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::folder::Folder;
 use crate::platform::Facts;
+use crate::sync::{into_inner, lock};
 use crate::track::{self, Change, Dirty, Full, Unavailable};
 use crate::walk::{Stop, Walk, names_in};
 
@@ -151,7 +152,7 @@ impl ChangeTimes {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -193,18 +194,13 @@ impl Look<'_> {
             }
             Ok(Some(()))
         })?;
-        let dirty = self.dirty.into_inner();
-        let seen = self.seen.into_inner();
-        Ok((
-            dirty.unwrap_or_else(PoisonError::into_inner),
-            seen.unwrap_or_else(PoisonError::into_inner),
-        ))
+        Ok((into_inner(self.dirty), into_inner(self.seen)))
     }
 
     /// Whether the last look saw this very folder at this path, and nothing says that it has moved since.
     fn is_known(&self, path: &Path, facts: &Facts) -> bool {
         let (path, folder) = (self.hasher.hash_one(path), self.hasher.hash_one(facts.id));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         seen.insert(path, folder);
         self.known.get(&path) == Some(&folder) && !facts.changed_after_modification()
     }
@@ -223,7 +219,7 @@ impl Look<'_> {
     }
 
     fn mark(&self, path: &Path, change: Change) -> Result<()> {
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut dirty = lock(&self.dirty);
         dirty
             .mark(path.to_owned(), change)
             .map_err(|Full| too_many())

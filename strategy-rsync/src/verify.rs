@@ -11,7 +11,7 @@
 //! finds what the kernel does not report, such as stores through mmap.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use diy_backup_core::{Error, ErrorKind, Result};
@@ -21,6 +21,7 @@ use crate::changes::Changes;
 use crate::compare::{Aspect, Comparison, Unseen};
 use crate::folder::Folder;
 use crate::platform::Facts;
+use crate::sync::{into_inner, lock};
 use crate::walk::Stop;
 
 /// How many differences are kept for a second look, and how many are named.
@@ -63,13 +64,11 @@ impl Verification<'_> {
         };
         let compared = comparison.run(|path, aspect| {
             if !self.is_excused(path) {
-                let mut differences = differences.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut differences = lock(&differences);
                 differences.add(path, aspect);
             }
         })?;
-        let mut differences = differences
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut differences = into_inner(differences);
         // A rename can be seen an instant before it is told.
         differences.keep(|path| !self.is_excused(path));
         differences.into_result(self.folder).map(|()| compared)
