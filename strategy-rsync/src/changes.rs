@@ -44,11 +44,6 @@ impl Changes {
         }
     }
 
-    /// Whether a [`take`](Self::take) of little takes little time, and no look at everything.
-    pub(crate) fn is_told(&self) -> bool {
-        matches!(self, Self::Told(_))
-    }
-
     /// Whether a [`take`](Self::take) now leaves much less to the next one.
     pub(crate) fn is_worth_while(&self) -> bool {
         match self {

@@ -236,9 +236,9 @@ async fn first_live_pass(
 ) -> Result<(SystemTime, Census)> {
     let began = SystemTime::now();
     let until = proven.until(folder, began);
-    let (mut doubt, mut draft) = (Doubt::of_proven(until), None);
-    if until == set_back(began) {
-        doubt = Doubt::of_new(began);
+    let is_new = until == set_back(began);
+    let mut draft = None;
+    if is_new {
         // There is no copy yet: all there will ever be is made from now on, also if this pass is cut short.
         proven.set(folder, began);
         draft = match copier.head_start(folder, quiet).await {
@@ -251,6 +251,11 @@ async fn first_live_pass(
     }
     if tracking.is_some() && until != SystemTime::UNIX_EPOCH {
         if draft.is_none() {
+            let doubt = if is_new {
+                Doubt::of_new(began)
+            } else {
+                Doubt::of_proven(until)
+            };
             draft = copier.compare(folder, doubt).await?;
         }
         if let Some(draft) = draft

@@ -26,8 +26,8 @@ use crate::walk::{Stop, Walk, names_in};
 /// How far a change time may be behind the clock: the kernel stamps by its tick.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A look is worth while when it is so many times longer ago that the last one began than that one took: the next one
-/// finds what has changed since this one began.
+/// A look shortens the next one's finds to what changes during its own time. It is worth while when the last one began at
+/// least so many times its own time ago.
 const WORTH_WHILE: u32 = 10;
 
 /// An instant, by the clock that stamps files.

@@ -181,13 +181,11 @@ impl Tracking {
         folders: &mut [CopiedFolder],
     ) -> Result<(), Setback> {
         let opened = Moment::now();
-        // A second look at everything would double the window for the sake of whoever should not be at work.
-        let rounds = if self.changes.is_told() {
-            MOST_CAPTURE_ROUNDS
-        } else {
-            1
-        };
-        for round in 0..rounds {
+        for round in 0..MOST_CAPTURE_ROUNDS {
+            // A look at everything would double the window for the sake of whoever should not be at work.
+            if round > 0 && !self.changes.is_worth_while() {
+                break;
+            }
             let changes = self.changes.take(&copier.control).await?;
             let count: usize = changes.iter().map(Dirty::len).sum();
             tracing::debug!(round, paths = count, "copying what has changed");
