@@ -354,18 +354,11 @@ mod tests {
     use diy_backup_core::Control;
 
     use super::*;
-    use crate::exclude::Exclusions;
-    use crate::folder::Role;
 
     #[test]
     fn what_is_too_much_is_told_and_counted_and_links_are_not_followed() {
         let root = tempfile::tempdir().unwrap();
-        let mut folder = Folder {
-            role: Role::Home,
-            source: root.path().join("source"),
-            copy: root.path().join("copy"),
-            exclusions: Exclusions::default(),
-        };
+        let mut folder = crate::folder::home_in(root.path());
         folder.exclusions.leave_out(Path::new("out"));
         let (source, copy) = (folder.source.clone(), folder.copy.clone());
         fs::create_dir_all(root.path().join("elsewhere/deep")).unwrap();

@@ -139,3 +139,19 @@ fn resolve(role: Role, path: &Path) -> Result<PathBuf> {
         }
     }))
 }
+
+/// A home directory of a test, empty: its original at `source` in `root`, its copy at `copy`, and nothing left out.
+#[cfg(test)]
+pub(crate) fn home_in(root: &Path) -> Folder {
+    let side = |name| {
+        let path = root.join(name);
+        std::fs::create_dir_all(&path).expect("a test can make a folder");
+        path
+    };
+    Folder {
+        role: Role::Home,
+        source: side("source"),
+        copy: side("copy"),
+        exclusions: Exclusions::default(),
+    }
+}

@@ -81,29 +81,15 @@ mod tests {
     use diy_backup_core::{Control, ErrorKind};
 
     use super::*;
-    use crate::exclude::Exclusions;
-    use crate::folder::Role;
+    use crate::folder::home_in;
     use crate::platform::{self, Facts};
-
-    fn folder(root: &Path) -> Folder {
-        let folder = Folder {
-            role: Role::Home,
-            source: root.join("source"),
-            copy: root.join("copy"),
-            exclusions: Exclusions::default(),
-        };
-        for side in [&folder.source, &folder.copy] {
-            fs::create_dir(side).unwrap();
-        }
-        folder
-    }
 
     #[cfg(unix)]
     #[test]
     fn plain_files_are_whole_and_all_else_is_left() {
         use std::os::unix::fs::PermissionsExt;
         let root = tempfile::tempdir().unwrap();
-        let folder = folder(root.path());
+        let folder = home_in(root.path());
         fs::create_dir_all(folder.source.join("a/b")).unwrap();
         fs::write(folder.source.join("a/b/small"), "x").unwrap();
         fs::write(folder.source.join("a/large"), vec![7; 3 << 20]).unwrap();
@@ -170,7 +156,7 @@ mod tests {
     #[test]
     fn a_run_that_is_cancelled_copies_no_further() {
         let root = tempfile::tempdir().unwrap();
-        let folder = folder(root.path());
+        let folder = home_in(root.path());
         fs::write(folder.source.join("file"), "x").unwrap();
         let control = Control::new();
         control.cancel(diy_backup_core::CancelReason::Requested);

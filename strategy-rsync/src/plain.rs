@@ -46,7 +46,8 @@ impl PlainCopy<'_> {
         let done = if original.is_dir() {
             platform::create_private_folder(&to).map(|()| Some(0))
         } else if is_plain(original) {
-            self.copy_file(&self.folder.source.join(path), &to)
+            let mut may_go_on = || self.stop.ensure_going_on().map_err(io::Error::other);
+            platform::copy_new_file(&self.folder.source.join(path), &to, &mut may_go_on)
         } else {
             Ok(None)
         };
@@ -107,17 +108,6 @@ impl PlainCopy<'_> {
         Ok(left)
     }
 
-    /// Copies a file. `None` when it is none for us.
-    fn copy_file(&self, from: &Path, to: &Path) -> io::Result<Option<u64>> {
-        let mut may_go_on = || self.stop.ensure_going_on().map_err(io::Error::other);
-        let copied = platform::copy_new_file(from, to, &mut may_go_on);
-        if !matches!(copied, Ok(Some(_))) {
-            // What is not whole must not look as if it were; rsync begins it again.
-            let _ = std::fs::remove_file(to);
-        }
-        copied
-    }
-
     fn result(&self, done: io::Result<Option<u64>>, to: &Path) -> Result<Done> {
         match done {
             Ok(Some(bytes)) => {
@@ -154,4 +144,53 @@ fn is_left_to_rsync(error: &io::Error) -> bool {
             | Kind::PermissionDenied
             | Kind::Unsupported
     ) || platform::is_link_in_the_way(error)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+
+    use diy_backup_core::Control;
+
+    use super::*;
+    use crate::folder::home_in;
+
+    #[test]
+    fn what_is_there_already_stays_and_is_left_to_rsync() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = home_in(root.path());
+        fs::write(folder.source.join("file"), "new").unwrap();
+        fs::write(folder.copy.join("file"), "old").unwrap();
+        let stop = Stop::new(&Control::new());
+        let plain = PlainCopy {
+            folder: &folder,
+            meter: None,
+            stop: &stop,
+        };
+        let original = folder.source.join("file").symlink_metadata().unwrap();
+        let path = Path::new("file");
+        assert_eq!(plain.copy(path, &original).unwrap(), Done::LeftToRsync);
+        assert_eq!(fs::read(folder.copy.join(path)).unwrap(), b"old");
+        let listed = BTreeSet::from(["", "file", "gone"].map(PathBuf::from));
+        assert_eq!(plain.copy_listed(&listed).unwrap(), listed);
+    }
+
+    #[test]
+    fn of_a_file_that_is_not_copied_to_its_end_nothing_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = home_in(root.path());
+        fs::write(folder.source.join("file"), vec![7; 1 << 20]).unwrap();
+        let control = Control::new();
+        let stop = Stop::new(&control);
+        let plain = PlainCopy {
+            folder: &folder,
+            meter: None,
+            stop: &stop,
+        };
+        let original = folder.source.join("file").symlink_metadata().unwrap();
+        control.cancel(diy_backup_core::CancelReason::Requested);
+        let error = plain.copy(Path::new("file"), &original).unwrap_err();
+        assert_eq!(error.kind(), diy_backup_core::ErrorKind::Cancelled);
+        assert!(!folder.copy.join("file").exists());
+    }
 }

@@ -216,8 +216,6 @@ mod tests {
     use diy_backup_core::Control;
 
     use super::*;
-    use crate::exclude::Exclusions;
-    use crate::folder::Role;
 
     struct Pair {
         root: tempfile::TempDir,
@@ -269,12 +267,7 @@ mod tests {
 
         fn doubtful(&self, proven_until: SystemTime) -> Vec<String> {
             let scan = Scan {
-                folder: Folder {
-                    role: Role::Home,
-                    source: self.root.path().join("source"),
-                    copy: self.root.path().join("copy"),
-                    exclusions: Exclusions::default(),
-                },
+                folder: crate::folder::home_in(self.root.path()),
                 proven_until,
                 began: SystemTime::now() + std::time::Duration::from_mins(1),
                 list: self.root.path().join("list"),

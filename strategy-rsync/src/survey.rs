@@ -282,19 +282,12 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::exclude::Exclusions;
-    use crate::folder::Role;
 
     #[cfg(unix)]
     #[test]
     fn a_file_that_changed_under_an_unknown_name_is_copied_under_those_that_are_known() {
         let root = tempfile::tempdir().unwrap();
-        let folder = Folder {
-            role: Role::Home,
-            source: root.path().join("source"),
-            copy: root.path().join("copy"),
-            exclusions: Exclusions::default(),
-        };
+        let folder = crate::folder::home_in(root.path());
         for side in [&folder.source, &folder.copy] {
             fs::create_dir_all(side.join("a")).unwrap();
             fs::write(side.join("a/one"), "x").unwrap();

@@ -170,7 +170,8 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
 }
 
 /// Copies the file at `from` to `to`, where nothing is yet, with owner, mode and modification time. `None` when it is
-/// no plain file any more, or not as long as it was, or has what only rsync copies.
+/// no plain file any more, or not as long as it was, or has what only rsync copies; then, and after an error, nothing of
+/// it stays.
 pub(crate) fn copy_new_file(
     from: &Path,
     to: &Path,
@@ -188,6 +189,20 @@ pub(crate) fn copy_new_file(
         .create_new(true)
         .mode(0o600)
         .open(to)?;
+    let copied = copy_open_file(&mut original, &metadata, &mut copy, may_go_on);
+    if !matches!(copied, Ok(Some(_))) {
+        // What is not whole must not look as if it were.
+        let _ = std::fs::remove_file(to);
+    }
+    copied
+}
+
+fn copy_open_file(
+    original: &mut File,
+    metadata: &Metadata,
+    copy: &mut File,
+    may_go_on: &mut dyn FnMut() -> io::Result<()>,
+) -> io::Result<Option<u64>> {
     let most = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     let mut buffer = vec![0; most.saturating_add(1).min(COPY_BYTES)];
     let mut copied = 0;
@@ -206,8 +221,8 @@ pub(crate) fn copy_new_file(
     if copied != metadata.len() {
         return Ok(None);
     }
-    copy_to_open(&metadata, &copy)?;
-    // The folder may have made it one.
+    copy_to_open(metadata, copy)?;
+    // An access list comes from the folder, if from anywhere.
     let has_more = has_more(copy.list_xattr());
     Ok((!has_more).then_some(copied))
 }

@@ -16,6 +16,8 @@ mod crash;
 #[cfg(test)]
 mod exclusions;
 #[cfg(test)]
+mod handed_down;
+#[cfg(test)]
 mod random_changes;
 #[cfg(test)]
 mod random_trees;
