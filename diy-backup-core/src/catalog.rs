@@ -1,6 +1,5 @@
 //! The backups there are: found, verified and pruned.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Events, Observer};
 use crate::id::BackupId;
 use crate::manifest::PartName;
+use crate::restore::work_path;
 use crate::run_lock::RunLock;
 use crate::site::Site;
 use crate::strategy::{
@@ -91,8 +91,8 @@ pub async fn verify(
             .and_then(|manifest| manifest.archive.as_ref())
             .map_or(entry.bytes, |seal| seal.content_bytes),
     );
-    // Nothing is written: the work folder is never made.
-    let mut cx = RestoreContext::new(entry.id.clone(), PathBuf::new())
+    // Nothing is written: the work folder is named as a restore would name it, and never made.
+    let mut cx = RestoreContext::new(entry.id.clone(), work_path(site, &entry.id))
         .with_control(control.clone())
         .with_events(events);
     if let Some(manifest) = &entry.manifest {

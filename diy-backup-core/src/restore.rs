@@ -280,14 +280,15 @@ impl Parts {
     }
 }
 
+/// The folder for temporary files of a restore.
+pub(crate) fn work_path(site: &Site, id: &BackupId) -> PathBuf {
+    let staging = site.backup.staging.as_path();
+    staging.join(format!(".restore-{id}"))
+}
+
 fn context(run: &Run<'_>, entry: &BackupEntry, journal: &Journal) -> RestoreContext {
     let site = run.site;
-    let work = site
-        .backup
-        .staging
-        .as_path()
-        .join(format!(".restore-{}", entry.id));
-    let cx = RestoreContext::new(entry.id.clone(), work)
+    let cx = RestoreContext::new(entry.id.clone(), work_path(site, &entry.id))
         .with_control(run.control.clone())
         .with_events(run.events.clone())
         .with_kind(site.instance.kind)

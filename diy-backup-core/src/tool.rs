@@ -321,6 +321,13 @@ mod tests {
         assert!(error.hint().unwrap().contains("apt-get install rsync"));
     }
 
+    #[test]
+    fn a_mere_name_is_looked_for_in_path_and_a_path_is_not() {
+        assert!(is_nowhere_in_path(Path::new("no-such-program-anywhere")));
+        assert!(!is_nowhere_in_path(Path::new("sh")));
+        assert!(!is_nowhere_in_path(Path::new("/no-such-program-anywhere")));
+    }
+
     #[tokio::test]
     async fn a_secret_reaches_the_child_and_no_log() {
         let tool = shell("printf %s \"$WORD\"").secret_env("WORD", &"hunter2".into());

@@ -19,15 +19,11 @@ pub(crate) struct SpoolReader {
 
 impl Spool {
     /// An empty list in a file on the file system of `directory`, or of the system's temporary files if there is no
-    /// such folder. The empty path is none: the current folder may be any, and be no place to write to.
+    /// such folder.
     pub(crate) fn new(directory: &Path) -> io::Result<Self> {
-        let file = if directory.as_os_str().is_empty() {
-            tempfile::tempfile()?
-        } else {
-            match tempfile::tempfile_in(directory) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => tempfile::tempfile()?,
-                other => other?,
-            }
+        let file = match tempfile::tempfile_in(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => tempfile::tempfile()?,
+            other => other?,
         };
         Ok(Self(Some(BufWriter::with_capacity(BUFFER_BYTES, file))))
     }

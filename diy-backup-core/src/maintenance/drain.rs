@@ -9,6 +9,8 @@ use crate::window::{LockLimits, LockWindow};
 
 /// The pause between two looks at a draining instance: DRAINED is noticed this much later at most.
 const POLL: Duration = Duration::from_millis(25);
+/// The longest pause, for a server that does not answer as it should: each failure in a row makes it longer by a [`POLL`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often a message tells that draining goes on.
 const TELL: Duration = Duration::from_secs(5);
 /// An answer that there is no maintenance counts only when it comes this often in a row: proxies answer 404 too.
@@ -41,11 +43,17 @@ impl MaintenanceLock {
             .min(limits.locked.saturating_sub(self.held_for()));
         let mut told = started;
         let mut absent = 0;
+        let mut failures: u32 = 0;
         loop {
-            match control
+            let seen = control
                 .unless_cancelled(self.look(RetryPolicy::none()))
-                .await
-            {
+                .await;
+            failures = if seen.is_err() {
+                failures.saturating_add(1)
+            } else {
+                0
+            };
+            match seen {
                 Ok(Progress::Drained) => return Ok(()),
                 Ok(Progress::Absent) if absent + 1 == ABSENT_ANSWERS => return Err(vanished()),
                 Ok(Progress::Absent) => absent += 1,
@@ -68,7 +76,8 @@ impl MaintenanceLock {
                 )
                 .with_hint("Long clones or pushes keep it from draining: choose a quieter hour, or raise `drain-timeout` (Bitbucket itself may need 3 minutes)."));
             }
-            tokio::time::sleep(POLL).await;
+            let pause = pause_after(failures);
+            tokio::time::sleep(pause.min(deadline.saturating_sub(started.elapsed()))).await;
         }
     }
 
@@ -94,6 +103,12 @@ impl MaintenanceLock {
         .await?;
         status.as_ref().map_or(Ok(Progress::Absent), judge)
     }
+}
+
+/// How long to wait before the next look, after so many in a row that failed.
+fn pause_after(failures: u32) -> Duration {
+    POLL.saturating_mul(failures.saturating_add(1))
+        .min(LONGEST_PAUSE)
 }
 
 /// What one look at a locked instance shows.
@@ -140,4 +155,18 @@ fn cancelled(how: &str) -> Error {
 
 fn vanished() -> Error {
     cancelled("it says that no maintenance is going on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_does_not_answer_is_asked_less_and_less() {
+        assert_eq!(pause_after(0), POLL);
+        // One bad answer is no reason to notice the end of the drain late.
+        assert!(pause_after(1) <= 2 * POLL);
+        assert!(pause_after(9) > pause_after(8));
+        assert_eq!(pause_after(u32::MAX), LONGEST_PAUSE);
+    }
 }

@@ -328,7 +328,8 @@ impl RestoreContext {
         &self.inner.home
     }
 
-    /// A private folder for temporary files. The core makes it before `intake`, and removes it before `commit`.
+    /// A private folder for temporary files. The core makes it before `intake`, and removes it before `commit`. Where a
+    /// backup is only verified, it is not there.
     pub fn work(&self) -> &Path {
         &self.inner.work
     }
