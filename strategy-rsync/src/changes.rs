@@ -39,7 +39,12 @@ impl Changes {
     /// When that cannot be known.
     pub(crate) async fn take(&self, control: &Control) -> Result<Vec<Dirty>, Setback> {
         match self {
-            Self::Told(tracker) => Ok(tracker.take()?),
+            // It looks folders up, which may have to wait: nothing that is captured at the same time waits with it.
+            Self::Told(tracker) => {
+                let tracker = Arc::clone(tracker);
+                let taken = blocking(move || Ok(tracker.take())).await;
+                Ok(taken.map_err(|error| Setback::of(error, control))??)
+            }
             Self::Seen(times) => look(times, control, ChangeTimes::take).await,
         }
     }
