@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::inventory::Inventory;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -58,6 +60,8 @@ pub struct Findings {
     pub staged_bytes: u64,
     /// How many files and folders of staging this part will hold.
     pub staged_files: u64,
+    /// What the source of this part holds, as far as it was counted. Findings of several parts have none.
+    pub inventory: Inventory,
 }
 
 impl Findings {

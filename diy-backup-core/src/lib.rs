@@ -33,6 +33,7 @@ mod error;
 mod event;
 mod findings;
 mod id;
+mod inventory;
 mod journal;
 mod last_run;
 mod maintenance;
@@ -70,6 +71,7 @@ pub use error::{Error, ErrorKind, Result, ResultExt, chain as error_chain, print
 pub use event::{Event, Events, Meter, Observer, ProgressSnapshot, Silent};
 pub use findings::{Finding, Findings, Severity, SpaceNeed};
 pub use id::{BackupId, InstanceName};
+pub use inventory::Inventory;
 pub use journal::{Journal, JournalRecord, Operation, Step};
 pub use last_run::LastRun;
 pub use manifest::{ArchiveSeal, MANIFEST_FORMAT, Manifest, PartName, PartRecord, PhaseSeconds};

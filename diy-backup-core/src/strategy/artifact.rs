@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::inventory::Inventory;
+
 /// What one part of a backup consists of, as it stands in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -13,6 +15,9 @@ pub struct Artifact {
     /// Its size in bytes, as far as is known.
     #[serde(default)]
     pub bytes: u64,
+    /// What it holds, as far as it was counted.
+    #[serde(default, skip_serializing_if = "Inventory::is_empty")]
+    pub inventory: Inventory,
     /// What the same strategy needs to know to restore it: versions, encodings, volume layouts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
@@ -40,6 +45,7 @@ impl Artifact {
         Self {
             kind: ArtifactKind::Staged,
             bytes,
+            inventory: Inventory::new(),
             details: BTreeMap::new(),
         }
     }
@@ -52,6 +58,7 @@ impl Artifact {
         Self {
             kind,
             bytes: 0,
+            inventory: Inventory::new(),
             details: BTreeMap::new(),
         }
     }
@@ -61,8 +68,16 @@ impl Artifact {
         Self {
             kind: ArtifactKind::None,
             bytes: 0,
+            inventory: Inventory::new(),
             details: BTreeMap::new(),
         }
+    }
+
+    /// Sets what it holds.
+    #[must_use]
+    pub fn with_inventory(mut self, inventory: Inventory) -> Self {
+        self.inventory = inventory;
+        self
     }
 
     /// Adds something that a restore needs to know.
