@@ -87,10 +87,10 @@ pub use staging::Staging;
 pub use status::{InstanceState, Status, status};
 pub use strategy::{
     ArchiveStrategy, Artifact, ArtifactKind, BackupContext, BackupEntry, CheckContext, Committed,
-    Damage, DataStoreDestination, DatabaseLocation, DbStrategy, Destinations,
-    ElasticsearchStrategy, HomeCoverage, HomeStrategy, Leftover, Origin, Pinning, PruneOutcome,
-    PrunePlan, Purpose, Requirement, Restore, RestoreContext, RestoreSession, RestoreSource,
-    SearchSession, Session, StoredArchive, Verdict,
+    Damage, DataStoreDestination, DatabaseAddress, DatabaseKind, DatabaseLocation, DbStrategy,
+    Destinations, ElasticsearchStrategy, HomeCoverage, HomeStrategy, Leftover, Origin, Pinning,
+    PruneOutcome, PrunePlan, Purpose, Requirement, Restore, RestoreContext, RestoreSession,
+    RestoreSource, SearchSession, Session, StoredArchive, Verdict,
 };
 pub use tool::{Output, OutputLine, Running, Tool};
 pub use window::{LockLimits, LockWindow, ReleaseFailed, Released};

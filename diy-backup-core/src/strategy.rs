@@ -20,7 +20,7 @@ pub use archive::{
 };
 pub use artifact::{Artifact, ArtifactKind, Leftover};
 pub use context::{BackupContext, CheckContext, Purpose, RestoreContext};
-pub use database::{DatabaseLocation, DbStrategy};
+pub use database::{DatabaseAddress, DatabaseKind, DatabaseLocation, DbStrategy};
 pub use home::{HomeCoverage, HomeStrategy, Pinning};
 pub use restore::{Committed, Restore, RestoreSession, RestoreSource};
 pub use search::{ElasticsearchStrategy, Requirement, SearchSession};

@@ -1,6 +1,6 @@
 //! The section `[database]` with `strategy = "mssql"`.
 
-use diy_backup_core::{AbsolutePath, Result, Secret, Section};
+use diy_backup_core::{AbsolutePath, DatabaseAddress, DatabaseKind, Result, Secret, Section};
 use serde::Deserialize;
 
 /// The longest name that SQL Server keeps, in UTF-16 units.
@@ -109,6 +109,36 @@ impl MssqlConfig {
         Ok(config)
     }
 
+    /// Returns where the database is. A named instance has a port that only its server knows.
+    pub(crate) fn address(&self) -> DatabaseAddress {
+        const DEFAULT_PORT: u16 = 1433;
+
+        // What `sqlcmd -S` takes: `[protocol:]host[\\instance][,port]`.
+        let host = self
+            .host
+            .split_once(':')
+            .map_or(self.host.as_str(), |(protocol, rest)| {
+                if matches!(protocol, "tcp" | "np" | "lpc" | "admin") {
+                    rest
+                } else {
+                    self.host.as_str()
+                }
+            });
+        let (host, port) = match host.split_once(',') {
+            Some((host, port)) => (host, port.trim().parse().ok()),
+            None => (host, self.port),
+        };
+        let (host, port) = match host.split_once('\\') {
+            Some((host, _)) => (host, port),
+            None => (host, port.or(Some(DEFAULT_PORT))),
+        };
+        let address = DatabaseAddress::new(DatabaseKind::SqlServer, host, &self.name);
+        match port {
+            Some(port) => address.with_port(port),
+            None => address,
+        }
+    }
+
     fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("host", Some(self.host.as_str())),
@@ -142,6 +172,18 @@ mod tests {
         assert_eq!(config.host, "localhost");
         assert_eq!(config.compression, Compression::Auto);
         assert!(config.username.is_none() && !config.trust_server_certificate);
+    }
+
+    #[test]
+    fn the_address_is_what_sqlcmd_takes_the_host_for() {
+        let address = |host: &str| {
+            let address = parse(&format!("host = '{host}'")).unwrap().address();
+            (address.host, address.port)
+        };
+        assert_eq!(address("db"), ("db".to_owned(), Some(1433)));
+        assert_eq!(address("tcp:db,1500"), ("db".to_owned(), Some(1500)));
+        assert_eq!(address("db\\X"), ("db".to_owned(), None));
+        assert_eq!(address("db\\X,1501"), ("db".to_owned(), Some(1501)));
     }
 
     #[test]

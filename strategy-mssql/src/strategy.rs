@@ -1,8 +1,8 @@
 //! The strategy `mssql`.
 
 use diy_backup_core::{
-    BackupContext, CheckContext, DbStrategy, Findings, Leftover, Restore, Result, Session,
-    StrategyConfig, async_trait,
+    BackupContext, CheckContext, DatabaseAddress, DbStrategy, Findings, Leftover, Restore, Result,
+    Session, StrategyConfig, async_trait,
 };
 
 use crate::check;
@@ -43,6 +43,10 @@ impl MssqlStrategy {
 impl DbStrategy for MssqlStrategy {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn address(&self) -> Option<DatabaseAddress> {
+        Some(self.config.address())
     }
 
     async fn check(&self, cx: &CheckContext) -> Result<Findings> {

@@ -1,6 +1,6 @@
 //! The section `[database]` with `strategy = "mysql"`.
 
-use diy_backup_core::{AbsolutePath, Result, Secret, Section};
+use diy_backup_core::{AbsolutePath, DatabaseAddress, DatabaseKind, Result, Secret, Section};
 use serde::Deserialize;
 
 /// The longest name of a database, in characters.
@@ -78,6 +78,11 @@ impl MysqlConfig {
             return Err(section.error_at_key("ssl-ca", "contradicts `ssl-mode = \"disable\"`"));
         }
         Ok(config)
+    }
+
+    /// Returns where the database is.
+    pub(crate) fn address(&self) -> DatabaseAddress {
+        DatabaseAddress::new(DatabaseKind::MySql, &self.host, &self.name).with_port(self.port)
     }
 
     /// Whether `host` is the path of a socket.

@@ -1,8 +1,8 @@
 //! The strategy `mysql`.
 
 use diy_backup_core::{
-    BackupContext, CheckContext, DbStrategy, Findings, Leftover, Restore, Result, Session,
-    StrategyConfig, async_trait,
+    BackupContext, CheckContext, DatabaseAddress, DbStrategy, Findings, Leftover, Restore, Result,
+    Session, StrategyConfig, async_trait,
 };
 
 use crate::check;
@@ -47,6 +47,10 @@ impl MysqlStrategy {
 impl DbStrategy for MysqlStrategy {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn address(&self) -> Option<DatabaseAddress> {
+        Some(self.config.address())
     }
 
     async fn check(&self, cx: &CheckContext) -> Result<Findings> {

@@ -3,7 +3,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use diy_backup_core::{AbsolutePath, HumanDuration, Result, Secret, Section};
+use diy_backup_core::{
+    AbsolutePath, DatabaseAddress, DatabaseKind, HumanDuration, Result, Secret, Section,
+};
 use serde::Deserialize;
 
 /// The longest name that PostgreSQL keeps, in bytes.
@@ -96,6 +98,11 @@ impl PostgresConfig {
         let config: Self = section.parse()?;
         config.validate(section)?;
         Ok(config)
+    }
+
+    /// Returns where the database is.
+    pub(crate) fn address(&self) -> DatabaseAddress {
+        DatabaseAddress::new(DatabaseKind::PostgreSql, &self.host, &self.name).with_port(self.port)
     }
 
     /// That names and host are what PostgreSQL takes them for.

@@ -12,8 +12,8 @@ mod session;
 mod survey;
 
 use diy_backup_core::{
-    BackupContext, CheckContext, DbStrategy, ErrorKind, Findings, Leftover, Restore, Result,
-    Session, StrategyConfig, async_trait,
+    BackupContext, CheckContext, DatabaseAddress, DbStrategy, ErrorKind, Findings, Leftover,
+    Restore, Result, Session, StrategyConfig, async_trait,
 };
 
 pub use config::FslevelConfig;
@@ -50,6 +50,10 @@ impl FslevelStrategy {
 impl DbStrategy for FslevelStrategy {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn address(&self) -> Option<DatabaseAddress> {
+        Some(self.config.connection().address())
     }
 
     async fn check(&self, cx: &CheckContext) -> Result<Findings> {

@@ -17,6 +17,13 @@ pub trait DbStrategy: Debug + Send + Sync + 'static {
         DatabaseLocation::External
     }
 
+    /// Returns the database that the configuration names, for comparison with what the instance says of its own.
+    ///
+    /// `None` for strategies that reach no server.
+    fn address(&self) -> Option<DatabaseAddress> {
+        None
+    }
+
     /// Finds everything that can be known to fail: tools and their versions, logins, grants, room. Changes nothing.
     ///
     /// # Errors
@@ -53,4 +60,54 @@ pub enum DatabaseLocation {
     External,
     /// In the home directory (H2, HSQL): those files are the database and must be in the backup.
     InHome,
+}
+
+/// The database of an instance, as the configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DatabaseAddress {
+    /// The database management system.
+    pub kind: DatabaseKind,
+    /// The host name or address of the server, or the path of its Unix socket or of the directory with that.
+    pub host: String,
+    /// The port; `None` where another name stands for it, such as that of a named instance of SQL Server.
+    pub port: Option<u16>,
+    /// The name of the database.
+    pub name: String,
+}
+
+impl DatabaseAddress {
+    /// Returns the address of a database whose port is not known.
+    pub fn new(kind: DatabaseKind, host: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            kind,
+            host: host.into(),
+            port: None,
+            name: name.into(),
+        }
+    }
+
+    /// Sets the port.
+    #[must_use]
+    pub fn with_port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Returns `true` if the server is reached through a Unix socket, so runs on this machine.
+    pub fn is_socket(&self) -> bool {
+        self.host.starts_with(['/', '@'])
+    }
+}
+
+/// A database management system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DatabaseKind {
+    /// PostgreSQL.
+    PostgreSql,
+    /// MySQL or MariaDB.
+    MySql,
+    /// Microsoft SQL Server.
+    SqlServer,
 }
