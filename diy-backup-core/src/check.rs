@@ -3,6 +3,7 @@
 mod bitbucket;
 pub(crate) mod folders;
 mod space;
+mod stores;
 
 use crate::config::Downtime;
 use crate::control::Control;
@@ -97,6 +98,7 @@ pub async fn check(site: &Site, purpose: Purpose, control: &Control) -> Result<C
         if let Some(search) = &site.search {
             take(&mut staged, "elasticsearch", search.check(&cx).await);
         }
+        stores::check(site, &staged.data_stores, &mut findings);
         let archive = site.archive.check(&cx, &staged).await;
         findings.merge(staged);
         take(&mut findings, "archive", archive);

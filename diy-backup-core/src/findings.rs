@@ -62,6 +62,8 @@ pub struct Findings {
     pub staged_files: u64,
     /// What the source of this part holds, as far as it was counted. Findings of several parts have none.
     pub inventory: Inventory,
+    /// The data stores of the instance, as its database lists them. The core compares them with the configuration.
+    pub data_stores: Vec<PathBuf>,
 }
 
 impl Findings {
@@ -138,6 +140,7 @@ impl Findings {
         self.space.extend(other.space);
         self.staged_bytes += other.staged_bytes;
         self.staged_files += other.staged_files;
+        self.data_stores.extend(other.data_stores);
     }
 
     /// Whether the run would fail.

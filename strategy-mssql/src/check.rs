@@ -1,6 +1,6 @@
 //! What can be known to fail before a backup or a restore.
 
-use diy_backup_core::{CheckContext, ErrorKind, Findings, Purpose, Result};
+use diy_backup_core::{CheckContext, ErrorKind, Findings, Inventory, Purpose, Result};
 
 use crate::config::{Compression, MssqlConfig};
 use crate::facts::{self, DatabaseFacts, Facts};
@@ -193,6 +193,16 @@ async fn check_database(
     );
     let used = facts::used_bytes(server, name).await;
     let bytes = used.map_err(|failure| failure.doing("measure the database"))?;
+    findings.inventory = Inventory::new().with_bytes(bytes);
+    // Whoever may not see definitions is shown no tables, which says nothing of what there is.
+    if database.rights.see_everything {
+        let tables = facts::tables(server, name).await;
+        let tables = tables.map_err(|failure| failure.doing("count the tables"))?;
+        findings.inventory = findings.inventory.with_tables(tables);
+        if tables == 0 {
+            findings.failure(SUBJECT, &facts::no_tables(name));
+        }
+    }
     findings.staged_bytes += bytes;
     findings.staged_files += FILES;
     findings.need_space(

@@ -177,6 +177,29 @@ pub(crate) async fn used_bytes(server: &Server, name: &str) -> Result<u64, Failu
     Ok(pages.unwrap_or_default().saturating_mul(PAGE_BYTES))
 }
 
+/// The number of tables that users have made in a database, as far as the login may see them.
+pub(crate) async fn tables(server: &Server, name: &str) -> Result<u64, Failure> {
+    let query = format!(
+        "SELECT COUNT(*) AS tables FROM {}.sys.tables AS t WHERE t.is_ms_shipped = 0;",
+        sql::identifier(name)
+    );
+    Ok(server
+        .one(&query)
+        .await?
+        .number("tables")?
+        .unwrap_or_default())
+}
+
+/// The error of a database that holds no tables: one that was just made, or another than Bitbucket's.
+pub(crate) fn no_tables(database: &str) -> Error {
+    let message = format!(
+        "the database {database:?} holds no tables, so it is not the one that Bitbucket works with"
+    );
+    Error::new(ErrorKind::Check, message).with_hint(
+        "Correct `name` and `host` in the section [database]: `jdbc.url` in `shared/bitbucket.properties` says where Bitbucket's database is. If its content was lost, restore the last backup.",
+    )
+}
+
 /// How many tables, views and other objects of its users a database has.
 pub(crate) async fn user_objects(server: &Server, name: &str) -> Result<u64, Failure> {
     let query = format!(

@@ -1,8 +1,8 @@
 //! One backup of the database.
 
 use diy_backup_core::{
-    Artifact, BackupContext, Error, ErrorKind, LockWindow, Phase, Released, Result, Session,
-    async_trait,
+    Artifact, BackupContext, Error, ErrorKind, Inventory, LockWindow, Phase, Released, Result,
+    Session, async_trait,
 };
 
 use crate::backup::{self, Content, Plan};
@@ -22,6 +22,8 @@ pub(crate) struct BackupSession {
     database: DatabaseFacts,
     files: SharedFiles,
     estimated_bytes: u64,
+    /// What the database holds, as far as the login may see.
+    inventory: Inventory,
     /// The full backup that was made while people worked.
     full: Header,
     /// The files that the backup consists of, once it is captured.
@@ -51,6 +53,16 @@ impl BackupSession {
         let estimated_bytes = facts::used_bytes(&server, name)
             .await
             .map_err(|failure| failure.doing(format!("measure the database {name:?}")))?;
+        let mut inventory = Inventory::new().with_bytes(estimated_bytes);
+        if database.rights.see_everything {
+            let tables = facts::tables(&server, name)
+                .await
+                .map_err(|failure| failure.doing("count the tables"))?;
+            if tables == 0 {
+                return Err(facts::no_tables(name));
+            }
+            inventory = inventory.with_tables(tables);
+        }
         let files = SharedFiles::new(config, cx.id());
         cx.record_leftover(files.leftover())?;
         let mut session = Self {
@@ -60,6 +72,7 @@ impl BackupSession {
             database,
             files,
             estimated_bytes,
+            inventory,
             full: Header::default(),
             parts: Vec::new(),
         };
@@ -178,6 +191,7 @@ impl BackupSession {
 
     fn describe(&self, bytes: u64) -> Artifact {
         Artifact::staged(bytes)
+            .with_inventory(self.inventory)
             .with_detail("database", self.name())
             .with_detail("server-version", &self.facts.version)
             .with_detail("edition", &self.facts.edition)

@@ -1,12 +1,13 @@
 //! What can be known to fail before a backup or a restore.
 
-use diy_backup_core::{CheckContext, Error, ErrorKind, Findings, Purpose, Result};
+use diy_backup_core::{CheckContext, Error, ErrorKind, Findings, Inventory, Purpose, Result};
 
 use crate::client::Client;
 use crate::config::MysqlConfig;
 use crate::facts::{self, Database, Facts, Table};
 use crate::failure::Failure;
 use crate::grants::{self, Grants};
+use crate::instance;
 use crate::option_file::Hideout;
 use crate::restore;
 use crate::server::Server;
@@ -139,10 +140,41 @@ async fn look_at_database(
     if tools.flavour != facts.release.flavour {
         look_for_generated_columns(client, name, tools, findings).await?;
     }
+    look_at_instance(client, name, &tables, findings).await?;
     let bytes = facts::dump_bytes(&tables);
+    findings.inventory = Inventory::new()
+        .with_tables(instance::count(&tables))
+        .with_bytes(bytes);
     findings.staged_bytes += bytes;
     findings.staged_files += 1;
     findings.need_space(cx.staging.database(), bytes, 1, "the database dump");
+    Ok(())
+}
+
+/// What tells Bitbucket's database from another one, and what the instance says of itself there.
+async fn look_at_instance(
+    client: &Client,
+    database: &str,
+    tables: &[Table],
+    findings: &mut Findings,
+) -> std::result::Result<(), Failure> {
+    if instance::count(tables) == 0 {
+        findings.failure(SUBJECT, &instance::no_tables(database));
+        return Ok(());
+    }
+    if !instance::is_bitbuckets(tables) {
+        findings.warning(
+            SUBJECT,
+            format!("the database {database:?} has none of the tables that Bitbucket's has, such as `repository`"),
+            "Correct `name` in the section [database], unless this is the right one.",
+        );
+    }
+    if let Some(lock) = instance::change_log_lock(client, database, tables).await? {
+        let (message, fix) = lock.of_source();
+        findings.error(SUBJECT, message, fix);
+    }
+    let stores = instance::data_stores(client, database, tables).await?;
+    findings.data_stores = stores.into_iter().map(Into::into).collect();
     Ok(())
 }
 

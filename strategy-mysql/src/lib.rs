@@ -34,6 +34,7 @@ mod dump;
 mod facts;
 mod failure;
 mod grants;
+mod instance;
 mod option_file;
 mod restore;
 mod scan;

@@ -1,12 +1,13 @@
 //! One backup of the database.
 
 use diy_backup_core::{
-    Artifact, BackupContext, Error, ErrorKind, LockWindow, Meter, Phase, Released, Result, Session,
-    async_trait,
+    Artifact, BackupContext, Error, ErrorKind, Inventory, LockWindow, Meter, Phase, Released,
+    Result, Session, async_trait,
 };
 
 use crate::dump::{self, Dump, Dumping, Hold, Proof};
 use crate::facts::{Database, Definitions, Facts, Table};
+use crate::instance;
 use crate::scan::Scan;
 use crate::server::Server;
 
@@ -138,7 +139,11 @@ impl DumpSession {
 
     fn describe(&self, bytes: u64, scan: &Scan) -> Artifact {
         let (facts, database) = (&self.plan.facts, &self.plan.database);
+        let inventory = Inventory::new()
+            .with_tables(instance::count(&self.plan.tables))
+            .with_bytes(self.plan.estimated_bytes);
         Artifact::staged(bytes)
+            .with_inventory(inventory)
             .with_detail("database", &self.plan.server.config().name)
             .with_detail("file", dump::FILE)
             .with_detail("flavour", facts.release.flavour.to_string())

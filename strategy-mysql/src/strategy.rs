@@ -10,6 +10,7 @@ use crate::config::MysqlConfig;
 use crate::dump::Dump;
 use crate::facts::{self, Database, Definitions, Table};
 use crate::failure::Failure;
+use crate::instance;
 use crate::option_file::{self, Hideout};
 use crate::server::Server;
 use crate::session::{DumpSession, Plan};
@@ -73,6 +74,9 @@ impl DbStrategy for MysqlStrategy {
             .await
             .map_err(|failure: Failure| failure.doing("look at the database"))?;
         let database = database.ok_or_else(|| check::no_such_database(name))?;
+        if instance::count(&tables) == 0 {
+            return Err(instance::no_tables(name));
+        }
         let plan = Plan {
             cx: cx.clone(),
             dump: Dump::new(&server, &cx.staging().database(), control).await?,

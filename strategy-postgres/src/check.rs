@@ -1,11 +1,12 @@
 //! What can be known to fail before a backup or a restore.
 
-use diy_backup_core::{CheckContext, Error, ErrorKind, Findings, Purpose, Result};
+use diy_backup_core::{CheckContext, Error, ErrorKind, Findings, Inventory, Purpose, Result};
 use serde::Deserialize;
 
 use crate::config::PostgresConfig;
 use crate::facts::{self, Facts, Unreadable};
 use crate::failure::Failure;
+use crate::instance;
 use crate::psql::Psql;
 use crate::release::Release;
 use crate::server::{Server, tool_release};
@@ -132,10 +133,41 @@ async fn look(
     }
     let bytes = facts::dump_bytes(psql).await?;
     let tables = facts::Table::all(psql).await?;
+    findings.inventory = Inventory::new()
+        .with_tables(instance::count(&tables))
+        .with_bytes(bytes);
+    look_at_instance(psql, &config.name, &tables, findings).await?;
     let files = OTHER_FILES + tables.len() as u64;
     findings.staged_bytes += bytes;
     findings.staged_files += files;
     findings.need_space(cx.staging.database(), bytes, files, "the database dump");
+    Ok(())
+}
+
+/// What tells Bitbucket's database from another one, and what the instance says of itself there.
+pub(crate) async fn look_at_instance(
+    psql: &mut Psql,
+    database: &str,
+    tables: &[facts::Table],
+    findings: &mut Findings,
+) -> std::result::Result<(), Failure> {
+    if instance::count(tables) == 0 {
+        findings.failure(SUBJECT, &instance::no_tables(database));
+        return Ok(());
+    }
+    if !instance::is_bitbuckets(tables) {
+        findings.warning(
+            SUBJECT,
+            format!("the database {database:?} has none of the tables that Bitbucket's has, such as `repository`"),
+            "Correct `name` in the section [database], unless this is the right one.",
+        );
+    }
+    if let Some(lock) = instance::change_log_lock(psql, tables).await? {
+        let (message, fix) = lock.of_source();
+        findings.error(SUBJECT, message, fix);
+    }
+    let stores = instance::data_stores(psql, tables).await?;
+    findings.data_stores = stores.into_iter().map(Into::into).collect();
     Ok(())
 }
 

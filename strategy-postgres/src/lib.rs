@@ -28,6 +28,7 @@ mod facts;
 mod failure;
 mod files;
 mod fslevel;
+mod instance;
 mod pin;
 mod psql;
 mod release;

@@ -1,8 +1,8 @@
 //! One backup of the database.
 
 use diy_backup_core::{
-    Artifact, BackupContext, Error, ErrorKind, LockWindow, Meter, Phase, Released, Result, Running,
-    Session, async_trait,
+    Artifact, BackupContext, Error, ErrorKind, Inventory, LockWindow, Meter, Phase, Released,
+    Result, Running, Session, async_trait,
 };
 
 use crate::config::PostgresConfig;
@@ -10,6 +10,7 @@ use crate::dump::{self, Dump};
 use crate::facts::{Facts, Locale, Table};
 use crate::failure::Failure;
 use crate::files;
+use crate::instance;
 use crate::pin::{PinSession, Pinned};
 use crate::release::Release;
 
@@ -161,7 +162,11 @@ impl DumpSession {
 
     async fn describe(&mut self, bytes: u64, tables: &[Table]) -> Result<Artifact> {
         let facts = &self.plan.facts;
+        let inventory = Inventory::new()
+            .with_tables(instance::count(tables))
+            .with_bytes(self.plan.estimated_bytes);
         let mut artifact = Artifact::staged(bytes)
+            .with_inventory(inventory)
             .with_detail("database", &self.plan.config.name)
             .with_detail("server-version", &facts.server_version)
             .with_detail("client-version", self.plan.client.to_string())

@@ -10,6 +10,7 @@ use crate::config::PostgresConfig;
 use crate::dump::Dump;
 use crate::facts;
 use crate::failure::{Failure, INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE};
+use crate::instance;
 use crate::pin::PinSession;
 use crate::server::{Server, tool_release};
 use crate::session::{DumpSession, Plan};
@@ -64,6 +65,9 @@ impl DbStrategy for PostgresStrategy {
         let (mut pin, facts) = PinSession::open(&server, control).await?;
         if client < facts.release() {
             return Err(check::client_too_old("pg_dump", client, facts.release()));
+        }
+        if instance::count(pin.tables()) == 0 {
+            return Err(instance::no_tables(&self.config.name));
         }
         let estimated_bytes = facts::dump_bytes(pin.psql())
             .await

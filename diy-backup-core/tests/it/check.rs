@@ -132,3 +132,30 @@ async fn an_address_where_nobody_answers() {
     stage.site.instance.url = Some("http://127.0.0.1:1/".parse().unwrap());
     errors(&stage).await;
 }
+
+#[tokio::test]
+async fn data_stores_that_only_the_database_knows_of_are_named() {
+    let stage = Stage::new();
+    let mut findings = Findings::new();
+    findings.data_stores = vec!["/mnt/store-1/".into(), "/mnt/store-2".into()];
+    stage.database.finds(findings);
+    let warnings = async || {
+        let report = diy_backup_core::check(&stage.site, Purpose::Backup, &Control::new())
+            .await
+            .unwrap();
+        let texts = report.of(Severity::Warning).map(|warning| {
+            assert!(warning.fix.as_ref().unwrap().contains("`data-stores`"));
+            warning.message.clone()
+        });
+        texts.collect::<Vec<_>>().join("\n")
+    };
+    let found = warnings().await;
+    assert!(
+        found.contains("2 data stores and the configuration names 0")
+            && found.contains("/mnt/store-1")
+            && found.contains("/mnt/store-2"),
+        "{found}"
+    );
+    stage.database.finds(Findings::new());
+    assert_eq!(warnings().await, "");
+}

@@ -109,6 +109,8 @@ fn view(store: &Store, current: &str, path: &[String]) -> Result<Vec<Record>, Re
         ["sys", "databases"] => Ok(databases(store)),
         [_, "sys", "objects"] => objects(store, &path[0]),
         ["sys", "objects"] => objects(store, current),
+        [_, "sys", "tables"] => tables(store, &path[0]),
+        ["sys", "tables"] => tables(store, current),
         ["sys", "database_files"] => files(store, current),
         [_, "sys", "database_files"] => files(store, &path[0]),
         _ => Err(Refusal::new(
@@ -157,6 +159,13 @@ fn objects(store: &Store, name: &str) -> Result<Vec<Record>, Refusal> {
         objects.push(object("push", 0));
     }
     Ok(objects)
+}
+
+/// Those of the objects that are tables: what ships with the server is none.
+fn tables(store: &Store, name: &str) -> Result<Vec<Record>, Refusal> {
+    let mut tables = objects(store, name)?;
+    tables.retain(|record| record.contains(&("is_ms_shipped", Value::Number(0))));
+    Ok(tables)
 }
 
 fn files(store: &Store, name: &str) -> Result<Vec<Record>, Refusal> {

@@ -1,4 +1,4 @@
-use diy_backup_core::Purpose;
+use diy_backup_core::{DbStrategy, ErrorKind, Purpose};
 use diy_backup_testkit::mssql::{SqlPermission, SqlServerDouble, SqlcmdFlavour};
 
 use crate::support::{self, DATABASE, findings, names, text};
@@ -219,4 +219,35 @@ async fn a_sqlcmd_that_is_missing_or_another_program_is_named() {
         "{}",
         text_of(&found)
     );
+}
+
+#[tokio::test]
+async fn a_database_without_tables_is_an_error_unless_its_tables_may_not_be_seen() {
+    let double = SqlServerDouble::new(&support::program()).unwrap();
+    double.create_database(DATABASE).unwrap();
+    let strategy = support::strategy(&double);
+    let found = findings(&strategy, Purpose::Backup).await;
+    let said = text(&found);
+    assert!(
+        found.has_errors() && said.contains("holds no tables") && said.contains("jdbc.url"),
+        "{said}"
+    );
+    let run = support::Run::new().await;
+    let error = strategy.prepare(&run.cx).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Check, "{error:?}");
+    double.revoke(SqlPermission::ViewDefinition).unwrap();
+    let found = findings(&strategy, Purpose::Backup).await;
+    assert!(!found.has_errors(), "{}", text(&found));
+    assert_eq!(found.inventory.tables, None);
+}
+
+#[tokio::test]
+async fn source_and_backup_are_counted_alike() {
+    let double = support::server().await;
+    let strategy = support::strategy(&double);
+    let found = findings(&strategy, Purpose::Backup).await;
+    assert_eq!(found.inventory.tables, Some(1));
+    let run = support::Run::new().await;
+    let artifact = run.backup(&strategy).await;
+    assert_eq!(artifact.inventory.tables, found.inventory.tables);
 }

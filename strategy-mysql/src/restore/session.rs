@@ -16,6 +16,7 @@ use crate::config::MysqlConfig;
 use crate::dump;
 use crate::facts::{Database, Facts, Table};
 use crate::failure::Failure;
+use crate::instance;
 use crate::option_file::Hideout;
 use crate::scan::Scan;
 use crate::server::Server;
@@ -171,9 +172,18 @@ impl RestoreSession for RestoreInto {
 
     async fn verify(&mut self) -> Result<()> {
         let target = &self.plan.beside.target;
-        let found = Table::all(&self.client()?, target)
+        let client = self.client()?;
+        let looked = async {
+            let found = Table::all(&client, target).await?;
+            let lock = instance::change_log_lock(&client, target, &found).await?;
+            Ok((found, lock))
+        };
+        let (found, lock) = looked
             .await
-            .map_err(|failure| failure.doing("list the restored tables"))?;
+            .map_err(|failure: Failure| failure.doing("list the restored tables"))?;
+        if let Some(lock) = lock {
+            self.plan.cx.events().warning(lock.of_restored());
+        }
         let names = |tables: &[Table]| -> Vec<String> {
             tables.iter().map(|table| table.name.clone()).collect()
         };

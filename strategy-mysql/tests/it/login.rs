@@ -14,6 +14,7 @@ async fn logs_in(mariadb: &PrivateMariaDb, more: &str) -> bool {
 async fn passwords_of_every_kind_are_handed_over_whole() {
     let mariadb = skip_unless!(PrivateMariaDb::start());
     mariadb.create_database(DATABASE).unwrap();
+    mariadb.create_schema(DATABASE).unwrap();
     let passwords = [
         "#",
         "a#b",

@@ -5,6 +5,7 @@
 mod backup;
 mod check;
 mod contract;
+mod instance;
 mod login;
 mod pinning;
 mod restore;

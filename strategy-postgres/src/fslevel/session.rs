@@ -66,6 +66,7 @@ impl Session for FslevelSession {
         let survey = self.survey().await?;
         let checksums = if survey.has_checksums() { "on" } else { "off" };
         Ok(Artifact::none()
+            .with_inventory(survey.findings.inventory)
             .with_detail("database", &self.config.name)
             .with_detail("release", survey.facts.release().to_string())
             .with_detail("server-version", &survey.facts.server_version)

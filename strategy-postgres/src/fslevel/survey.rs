@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use diy_backup_core::{
-    Control, Error, ErrorKind, Findings, HomeCoverage, Pinning, Result, Severity,
+    Control, Error, ErrorKind, Findings, HomeCoverage, Inventory, Pinning, Result, Severity,
 };
 use serde::Deserialize;
 
 use super::SUBJECT;
 use super::config::FslevelConfig;
-use crate::facts::Facts;
+use crate::check;
+use crate::facts::{self, Facts, Table};
 use crate::failure::{Failure, INSUFFICIENT_PRIVILEGE};
+use crate::instance;
 use crate::psql::Psql;
 use crate::release::Release;
 use crate::server::Server;
@@ -150,6 +152,12 @@ async fn look(
             );
         }
     }
+    let tables = Table::all(psql).await?;
+    let bytes = facts::dump_bytes(psql).await?;
+    findings.inventory = Inventory::new()
+        .with_tables(instance::count(&tables))
+        .with_bytes(bytes);
+    check::look_at_instance(psql, &config.name, &tables, &mut findings).await?;
     let unlogged: Count = psql.one(UNLOGGED).await?;
     if unlogged.number > 0 {
         findings.warning(

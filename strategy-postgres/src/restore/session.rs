@@ -15,6 +15,7 @@ use super::target;
 use crate::dump;
 use crate::facts::Locale;
 use crate::failure::Failure;
+use crate::instance;
 use crate::psql::{Psql, batch, set_local};
 use crate::release::Release;
 use crate::server::Server;
@@ -238,9 +239,18 @@ impl RestoreSession for RestoreInto {
         let server = &self.plan.server;
         let database = &server.config().name;
         let mut psql = Psql::open(server, database, self.control()).await?;
-        let tables = target::tables(&mut psql).await;
+        let looked = async {
+            let tables = crate::facts::Table::all(&mut psql).await?;
+            let lock = instance::change_log_lock(&mut psql, &tables).await?;
+            Ok((target::names(tables), lock))
+        }
+        .await;
         psql.close().await;
-        let tables = tables.map_err(|failure| failure.doing("list the restored tables"))?;
+        let (tables, lock) =
+            looked.map_err(|failure: Failure| failure.doing("list the restored tables"))?;
+        if let Some(lock) = lock {
+            self.plan.cx.events().warning(lock.of_restored());
+        }
         let dumped: Vec<&str> = self.toc.tables().collect();
         let differing = tables.iter().find(|table| {
             let prefix = format!("{} ", crate::toc::one_line(table));

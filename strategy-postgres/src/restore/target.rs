@@ -125,12 +125,11 @@ async fn content(psql: &mut Psql) -> std::result::Result<Vec<String>, Failure> {
         .collect())
 }
 
-/// The tables of the database that `psql` is connected to, each as `schema name`, without those of extensions.
-pub(super) async fn tables(psql: &mut Psql) -> std::result::Result<Vec<String>, Failure> {
-    let tables = crate::facts::Table::all(psql).await?;
-    Ok(tables
+/// The names of tables, each as `schema name`, without those of extensions.
+pub(super) fn names(tables: Vec<crate::facts::Table>) -> Vec<String> {
+    tables
         .into_iter()
         .filter(|table| !table.of_extension)
         .map(|table| format!("{} {}", table.schema, table.name))
-        .collect())
+        .collect()
 }

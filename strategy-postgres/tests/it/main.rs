@@ -9,6 +9,8 @@ mod contract;
 #[cfg(test)]
 mod fslevel;
 #[cfg(test)]
+mod instance;
+#[cfg(test)]
 mod pinning;
 #[cfg(test)]
 mod pooler;
