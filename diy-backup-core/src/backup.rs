@@ -11,13 +11,12 @@ use bitbucket_maintenance_client::Client;
 use crate::catalog;
 use crate::check;
 use crate::control::Control;
-use crate::driven::{Aborting, Captured, Driven, Prepared};
+use crate::driven::{Aborting, Captured, Driven, Prepared, first_cause, guarded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Observer;
 use crate::findings::Severity;
 use crate::id::BackupId;
 use crate::journal::{Journal, Operation, Step};
-use crate::last_run::LastRun;
 use crate::manifest::{Manifest, PartName, PartRecord, PhaseSeconds};
 use crate::phase::Phase;
 use crate::run::{Run, SearchTask, Undo};
@@ -74,21 +73,17 @@ pub async fn backup(
     control: &Control,
     observer: Arc<dyn Observer>,
 ) -> Result<BackupReport> {
-    let mut run = Run::begin(site, control, observer).await?;
-    let (client, checked) = match ready(&mut run).await {
-        Ok(ready) => ready,
-        Err(error) => {
-            run.keep(&LastRun::new(Operation::Backup, None, Some(&error)));
-            return Err(error);
-        }
-    };
+    let mut run = Run::begin(site, Operation::Backup, control, observer).await?;
+    let checked = ready(&mut run).await;
+    let (client, checked) = run.recording(Operation::Backup, checked)?;
     for warning in checked.of(Severity::Warning) {
         run.events
             .warning(format!("{}: {}", warning.subject, warning.message));
     }
     run.events.announce_work(checked.work_bytes());
-    let id = free_id(site).await?;
-    let journal = run.journal(Operation::Backup, &id)?;
+    let id = run.recording(Operation::Backup, free_id(site).await)?;
+    let journal = run.journal(Operation::Backup, &id);
+    let journal = run.recording(Operation::Backup, journal)?;
     let cx = BackupContext::new(id, site.staging())
         .with_kind(site.instance.kind)
         .with_downtime(site.backup.downtime)
@@ -208,9 +203,17 @@ async fn free_id(site: &Site) -> Result<BackupId> {
 
 async fn prepare(site: &Site, cx: &BackupContext) -> Result<Parts<Prepared>> {
     cx.staging().begin()?;
+    let home_cx = cx.clone().for_part(PartName::Home);
+    let database_cx = cx.clone().for_part(PartName::Database);
     let (home, database) = tokio::join!(
-        cancelling_the_other(cx.control(), site.home.prepare(cx)),
-        cancelling_the_other(cx.control(), site.database.prepare(cx)),
+        cancelling_the_other(
+            cx.control(),
+            guarded(PartName::Home, site.home.prepare(&home_cx))
+        ),
+        cancelling_the_other(
+            cx.control(),
+            guarded(PartName::Database, site.database.prepare(&database_cx))
+        ),
     );
     let home = home.map(|session| Driven::new(PartName::Home, session));
     let database = database.map(|session| Driven::new(PartName::Database, session));
@@ -222,7 +225,7 @@ async fn prepare(site: &Site, cx: &BackupContext) -> Result<Parts<Prepared>> {
             }
             Err(error)
         }
-        (Err(home), Err(database)) => Err(first_cause(home, database)),
+        (Err(home), Err(database)) => Err(first_cause(home, database, cx.events())),
     }
 }
 
@@ -236,15 +239,6 @@ async fn cancelling_the_other<T>(
         control.cancel(crate::control::CancelReason::PartFailed);
     }
     result
-}
-
-/// Of two errors, the one that is not merely the echo of the other.
-fn first_cause(one: Error, other: Error) -> Error {
-    if one.kind() == ErrorKind::Internal {
-        other
-    } else {
-        one
-    }
 }
 
 /// Copies out what was pinned, all parts at once. People work again.
@@ -279,7 +273,7 @@ async fn complete(
                 Err(failed) => {
                     unfinished.push(failed.rest);
                     first_error = Some(match first_error.take() {
-                        Some(earlier) => first_cause(earlier, failed.error),
+                        Some(earlier) => first_cause(earlier, failed.error, &events),
                         None => failed.error,
                     });
                 }
@@ -289,7 +283,12 @@ async fn complete(
             Ok(artifact) => {
                 artifacts.extend(artifact.map(|artifact| (PartName::Elasticsearch, artifact)));
             }
-            Err(error) => first_error = Some(first_error.take().unwrap_or(error)),
+            Err(error) => {
+                first_error = Some(match first_error.take() {
+                    Some(earlier) => first_cause(earlier, error, &events),
+                    None => error,
+                });
+            }
         }
         first_error.map_or(Ok(()), Err)
     };
@@ -375,7 +374,8 @@ async fn archive(
     run.phase(Phase::Archive, async {
         run_on.ensure_running()?;
         journal.step(Step::Archiving)?;
-        let stored = site.archive.store(cx, manifest).await?;
+        let archive_cx = cx.clone().for_archive();
+        let stored = site.archive.store(&archive_cx, manifest).await?;
         // From here on there is a backup, whatever happens to its journal.
         if let Err(error) = journal.step(Step::Stored) {
             events.warning(crate::error::chain(&error));

@@ -150,6 +150,6 @@ impl Control {
             }
             CancelReason::PartFailed => ErrorKind::Internal,
         };
-        Error::new(kind, reason.to_string())
+        Error::new(kind, reason.to_string()).into_interruption()
     }
 }

@@ -1,8 +1,12 @@
 //! Sessions driven in the one right order: a capture cannot be skipped or repeated.
 
+use std::any::Any;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Events;
 use crate::manifest::PartName;
 use crate::phase::Phase;
 use crate::strategy::{Artifact, Session};
@@ -67,7 +71,7 @@ impl Driven<Prepared> {
         mut self,
         window: &LockWindow,
     ) -> Result<Driven<Captured>, StepFailed> {
-        match self.session.capture(window).await {
+        match guarded(self.part, self.session.capture(window)).await {
             Ok(()) => Ok(Driven {
                 part: self.part,
                 session: self.session,
@@ -84,7 +88,7 @@ impl Driven<Captured> {
         mut self,
         released: &Released,
     ) -> Result<(PartName, Artifact), StepFailed> {
-        match self.session.complete(released).await {
+        match guarded(self.part, self.session.complete(released)).await {
             Ok(artifact) => Ok((self.part, artifact)),
             Err(error) => Err(self.failed(error, Phase::Complete)),
         }
@@ -95,10 +99,52 @@ impl Aborting {
     /// Aborts the session and says what could not be taken back.
     pub(crate) async fn abort(self) -> Option<String> {
         let Self { part, session } = self;
-        let failed = session.abort().await.err()?;
+        let failed = guarded(part, session.abort()).await.err()?;
         Some(format!(
             "aborting the {part} part left something behind: {}",
             crate::error::chain(&failed)
         ))
     }
+}
+
+/// Does a part's work. A panic in it, or in one of its workers, becomes an error that names the part: the instance has
+/// to be unlocked and the other parts aborted all the same.
+pub(crate) async fn guarded<T>(part: PartName, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    let ended = std::future::poll_fn(|cx| {
+        // What has panicked is never looked at again but to be dropped.
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(poll) => poll,
+            Err(panic) => Poll::Ready(Err(Error::new(ErrorKind::Internal, words_of(&*panic)))),
+        }
+    })
+    .await;
+    ended.map_err(|error| {
+        if error.kind() != ErrorKind::Internal || error.is_interruption() {
+            return error;
+        }
+        let message = format!("the {part} part broke off");
+        Error::new(ErrorKind::Internal, message).with_source(error)
+    })
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("it panicked: {}", text.unwrap_or("without a message"))
+}
+
+/// Of the errors of two parts, the one that tells why the run fails. If both failed by themselves, the other one becomes
+/// a warning.
+pub(crate) fn first_cause(one: Error, other: Error, events: &Events) -> Error {
+    let (cause, rest) = if one.is_interruption() && !other.is_interruption() {
+        (other, one)
+    } else {
+        (one, other)
+    };
+    if !rest.is_interruption() {
+        let why = crate::error::chain(&rest);
+        events.warning(format!("another part of the run failed, too: {why}"));
+    }
+    cause
 }

@@ -59,6 +59,8 @@ struct Inner {
     message: String,
     hint: Option<String>,
     transient: bool,
+    /// Whether it says no more than that the run was told to stop.
+    is_interruption: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -72,6 +74,7 @@ impl Error {
                 message: message.into(),
                 hint: None,
                 transient: false,
+                is_interruption: false,
                 source: None,
             }),
         }
@@ -120,6 +123,13 @@ impl Error {
         self
     }
 
+    /// Says that it is no more than the answer of a part that was told to stop.
+    #[must_use]
+    pub(crate) fn into_interruption(mut self) -> Self {
+        self.inner.is_interruption = true;
+        self
+    }
+
     /// Replaces the kind and keeps the rest.
     #[must_use]
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
@@ -140,6 +150,18 @@ impl Error {
     /// Whether trying again can help.
     pub fn is_transient(&self) -> bool {
         self.inner.transient
+    }
+
+    /// Whether it says no more than that the run was told to stop: the cause lies elsewhere. An error around such a one
+    /// says no more either.
+    pub(crate) fn is_interruption(&self) -> bool {
+        let mut causes =
+            std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        causes.any(|cause| {
+            cause
+                .downcast_ref::<Self>()
+                .is_some_and(|error| error.inner.is_interruption)
+        })
     }
 
     /// What to do about it.

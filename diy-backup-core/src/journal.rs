@@ -10,7 +10,7 @@ use bitbucket_maintenance_client::{CancelToken, UnlockToken};
 use serde::{Deserialize, Serialize};
 
 use crate::durable;
-use crate::error::{Error, ErrorKind, Result, printable};
+use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 use crate::id::BackupId;
 use crate::strategy::Leftover;
 
@@ -80,6 +80,9 @@ pub struct JournalRecord {
     /// What a restore had built when it began to commit: all of it goes forward or all of it goes.
     #[serde(default)]
     pub committing: Vec<Leftover>,
+    /// What a recovery could neither finish nor remove, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
 }
 
 /// The tokens stand in the file on purpose, and nowhere else.
@@ -114,6 +117,7 @@ impl JournalRecord {
             cancel_token: None,
             leftovers: Vec::new(),
             committing: Vec::new(),
+            unfinished: Vec::new(),
         }
     }
 
@@ -158,9 +162,13 @@ impl Journal {
     /// [`ErrorKind::Io`] when it cannot be read, [`ErrorKind::Damaged`] when it is not a journal. It is written
     /// wholly or not at all, so that is the work of somebody else.
     pub fn read(state: &Path) -> Result<Option<JournalRecord>> {
-        let path = Self::path_in(state);
+        Self::read_file(&Self::path_in(state))
+    }
+
+    /// Reads the journal at `path`.
+    pub(crate) fn read_file(path: &Path) -> Result<Option<JournalRecord>> {
         let shown = path.display();
-        let text = match fs::read(&path) {
+        let text = match fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io(format!("cannot read the journal {shown}"), error)),
@@ -184,6 +192,11 @@ impl Journal {
     /// Takes up the journal of a run that died.
     pub(crate) fn resume(state: &Path, record: JournalRecord) -> Self {
         Self::keep(Some(Self::path_in(state)), record)
+    }
+
+    /// Takes up the journal at `path` of a run that could not be put right before.
+    pub(crate) fn resume_file(path: &Path, record: JournalRecord) -> Self {
+        Self::keep(Some(path.to_owned()), record)
     }
 
     /// A journal that is kept in memory: for the tests of strategies, where nothing outlives the process.
@@ -249,6 +262,23 @@ impl Journal {
         if let Some(path) = &state.path {
             durable::remove(path)?;
         }
+        state.path = None;
+        Ok(())
+    }
+
+    /// Ends the journal of a run that could be neither finished nor taken back: it is kept under another name, which
+    /// does not keep later runs from beginning.
+    pub(crate) fn set_aside(&self, problems: Vec<String>) -> Result<()> {
+        self.update(|record| record.unfinished = problems)?;
+        let mut state = self.lock();
+        let Some(path) = &state.path else {
+            return Ok(());
+        };
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let aside = crate::unfinished::path_for(directory, &state.record);
+        fs::rename(path, &aside)
+            .io_context(|| format!("cannot move {} to {}", path.display(), aside.display()))?;
+        durable::sync_directory(directory)?;
         state.path = None;
         Ok(())
     }

@@ -16,7 +16,8 @@
 //! what a crash would leave as a [`Leftover`], and test it with the contract suites of `diy-backup-testkit`.
 //!
 //! # What a run leaves on disk
-//! In the state folder `run.lock` ([`RunLock`]), `journal.json` while a run goes on or has died ([`Journal`]), and
+//! In the state folder `run.lock` ([`RunLock`]), `journal.json` while a run goes on or has died ([`Journal`]),
+//! `journal-<id>.unfinished.json` of one that could be neither finished nor taken back ([`UnfinishedRun`]), and
 //! `last-run.json` ([`LastRun`]); in the [`Staging`] folder the copy of the instance.
 
 mod backup;
@@ -41,6 +42,7 @@ mod manifest;
 mod patience;
 mod phase;
 mod platform;
+mod reconcile;
 mod recover;
 mod registry;
 mod restore;
@@ -52,6 +54,7 @@ pub mod staging;
 mod status;
 mod strategy;
 mod tool;
+mod unfinished;
 mod window;
 
 pub use async_trait::async_trait;
@@ -88,9 +91,10 @@ pub use status::{InstanceState, Status, status};
 pub use strategy::{
     ArchiveStrategy, Artifact, ArtifactKind, BackupContext, BackupEntry, CheckContext, Committed,
     Damage, DataStoreDestination, DatabaseAddress, DatabaseKind, DatabaseLocation, DbStrategy,
-    Destinations, ElasticsearchStrategy, HomeCoverage, HomeStrategy, Leftover, Origin, Pinning,
-    PruneOutcome, PrunePlan, Purpose, Requirement, Restore, RestoreContext, RestoreSession,
-    RestoreSource, SearchSession, Session, StoredArchive, Verdict,
+    Destinations, ElasticsearchStrategy, HomeCoverage, HomeStrategy, Leftover, LeftoverOwner,
+    Origin, Pinning, PruneOutcome, PrunePlan, Purpose, Requirement, Restore, RestoreContext,
+    RestoreSession, RestoreSource, SearchSession, Session, StoredArchive, Verdict,
 };
 pub use tool::{Output, OutputLine, Running, Tool};
+pub use unfinished::UnfinishedRun;
 pub use window::{LockLimits, LockWindow, ReleaseFailed, Released};

@@ -10,7 +10,7 @@ use crate::durable;
 use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 use crate::id::BackupId;
 use crate::phase::Phase;
-use crate::strategy::{Artifact, ArtifactKind, Leftover};
+use crate::strategy::{Artifact, ArtifactKind, Leftover, LeftoverOwner};
 
 /// The manifest format that this version writes, and the newest that it reads.
 pub const MANIFEST_FORMAT: u32 = 1;
@@ -170,9 +170,12 @@ impl Manifest {
     /// Whether `leftover` is what a part of this backup consists of, outside the staging folder.
     pub(crate) fn names(&self, leftover: &Leftover) -> bool {
         self.parts
-            .values()
-            .filter(|part| part.strategy == leftover.strategy)
-            .any(|part| match &part.artifact.kind {
+            .iter()
+            .filter(|(name, part)| {
+                let made_it = |owner| LeftoverOwner::from(**name) == owner;
+                part.strategy == leftover.strategy && leftover.owner.is_none_or(made_it)
+            })
+            .any(|(_, part)| match &part.artifact.kind {
                 ArtifactKind::External { ids } => ids.contains(&leftover.id),
                 ArtifactKind::Staged | ArtifactKind::None => false,
             })

@@ -1,5 +1,6 @@
 //! Recovery: putting right what a run that died has left.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,16 +13,11 @@ use crate::event::{Events, Observer};
 use crate::journal::{Journal, JournalRecord, Operation, Step};
 use crate::last_run::{self, LastRun};
 use crate::maintenance;
-use crate::manifest::Manifest;
 use crate::platform;
+use crate::reconcile::{self, Reconciled};
 use crate::run_lock::RunLock;
 use crate::site::Site;
-use crate::strategy::{Committed, Leftover, Restore};
-
-/// The name under which the core records its own leftovers.
-pub(crate) const CORE: &str = "core";
-/// A folder with everything in it.
-pub(crate) const WORK_FOLDER: &str = "work-folder";
+use crate::unfinished::{self, UnfinishedRun};
 
 /// What a recovery has done.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +29,18 @@ pub struct Recovery {
     pub restore_finished: bool,
     /// Child processes of the dead run that were still alive.
     pub killed_processes: u32,
+    /// Dead runs, this one and earlier ones, that could be neither finished nor taken back. They keep no other run from
+    /// beginning; their journals stay for another try.
+    pub unfinished: Vec<UnfinishedRun>,
+}
+
+/// Who asks for a recovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// Somebody who looks at the result: what failed before is tried again.
+    ByHand,
+    /// A run that is about to begin, and that nothing but a locked instance must keep from it.
+    NextRun,
 }
 
 /// Puts right what a run that died has left: cancels, unlocks, and removes what is partial. Does nothing when there is
@@ -40,14 +48,39 @@ pub struct Recovery {
 ///
 /// # Errors
 /// [`Busy`](ErrorKind::Busy) while a run is alive; [`StillLocked`](ErrorKind::StillLocked) when the instance could not
-/// be unlocked. The journal stays then, for another try.
+/// be unlocked; the first leftover of a backup that could not be removed. The journal stays then, for another try. A
+/// restore that can be neither finished nor taken back is no error but [`Recovery::unfinished`].
 pub async fn recover(
     site: &Site,
     control: &Control,
     observer: Arc<dyn Observer>,
 ) -> Result<Recovery> {
-    let _lock = RunLock::acquire(site.backup.state.as_path())?;
-    after_dead_run(site, control, &Events::new(observer)).await
+    let state = site.backup.state.as_path();
+    let _lock = RunLock::acquire(state)?;
+    let events = Events::new(observer);
+    let mut recovery = after_dead_run(site, control, &events, Occasion::ByHand).await?;
+    for file in unfinished::files(state)? {
+        retry(site, &file, &events).await?;
+    }
+    recovery.unfinished = unfinished::list(state)?;
+    Ok(recovery)
+}
+
+/// Tries once more to put right what an earlier recovery could not.
+async fn retry(site: &Site, file: &Path, events: &Events) -> Result<()> {
+    // One that cannot be read is reported with the others.
+    let Ok(Some(record)) = Journal::read_file(file) else {
+        return Ok(());
+    };
+    let journal = Journal::resume_file(file, record);
+    let id = journal.record().backup_id;
+    let reconciled = reconcile::reconcile(site, &journal).await?;
+    if reconciled.unfinished.is_empty() {
+        journal.finish()?;
+        events.message(format!("What was unfinished of {id} is settled"));
+        return Ok(());
+    }
+    journal.update(|record| record.unfinished = reconciled.problems())
 }
 
 /// Recovers under the run lock of the caller.
@@ -55,6 +88,7 @@ pub(crate) async fn after_dead_run(
     site: &Site,
     control: &Control,
     events: &Events,
+    occasion: Occasion,
 ) -> Result<Recovery> {
     let state = site.backup.state.as_path();
     let found = Journal::read(state)?;
@@ -79,25 +113,65 @@ pub(crate) async fn after_dead_run(
     if record.may_be_locked() {
         free(site, &journal, events, control).await?;
     }
-    let restore_finished = put_right(site, &journal).await?;
-    let died = (record.step != Step::Stored)
-        .then(|| Error::new(ErrorKind::Internal, "it died, and was put right afterwards"));
-    if let Err(error) = LastRun::new(
-        record.operation,
-        Some(record.backup_id.clone()),
-        died.as_ref(),
-    )
-    .write(state)
-    {
-        events.warning(crate::error::chain(&error));
-    }
-    journal.finish()?;
-    events.message("What the dead run left has been put right");
+    let reconciled = reconcile::reconcile(site, &journal).await?;
+    let restore_finished = reconciled.finished_restore();
+    conclude(site, &journal, reconciled, events, occasion)?;
     Ok(Recovery {
         found: Some(record),
         restore_finished,
         killed_processes,
+        unfinished: unfinished::list(state)?,
     })
+}
+
+/// Ends the journal of a dead run, and keeps for `status` how it has ended.
+fn conclude(
+    site: &Site,
+    journal: &Journal,
+    reconciled: Reconciled,
+    events: &Events,
+    occasion: Occasion,
+) -> Result<()> {
+    let state = site.backup.state.as_path();
+    let record = journal.record();
+    let problems = reconciled.problems();
+    let died = (record.step != Step::Stored).then(|| died(&reconciled));
+    let last = LastRun::new(
+        record.operation,
+        Some(record.backup_id.clone()),
+        died.as_ref(),
+    );
+    if let Err(error) = last.write(state) {
+        events.warning(crate::error::chain(&error));
+    }
+    if problems.is_empty() {
+        journal.finish()?;
+        events.message("What the dead run left has been put right");
+        return Ok(());
+    }
+    let tries_again = occasion == Occasion::ByHand && record.operation == Operation::Backup;
+    if tries_again {
+        let mut unfinished = reconciled.unfinished.into_iter();
+        let first = unfinished.next();
+        for other in unfinished {
+            events.warning(crate::error::chain(&other.error));
+        }
+        return first.map_or(Ok(()), |first| Err(first.error));
+    }
+    journal.set_aside(problems)
+}
+
+/// What `status` says of a run that died.
+fn died(reconciled: &Reconciled) -> Error {
+    let message = if reconciled.unfinished.is_empty() {
+        "it died, and was put right afterwards".to_owned()
+    } else {
+        format!(
+            "it died, and could not be put right wholly: {}",
+            reconciled.problems().join("; ")
+        )
+    };
+    Error::new(ErrorKind::Internal, message)
 }
 
 async fn free(site: &Site, journal: &Journal, events: &Events, control: &Control) -> Result<()> {
@@ -156,119 +230,5 @@ async fn stays_free(
         }
         control.ensure_running()?;
         tokio::time::sleep(site.patience.pause.min(left)).await;
-    }
-}
-
-/// Finishes or takes back what the journal names. Says whether a restore was finished.
-pub(crate) async fn put_right(site: &Site, journal: &Journal) -> Result<bool> {
-    let record = journal.record();
-    let forward = record.step == Step::Committing && any_committed(site, &record).await?;
-    if forward {
-        for leftover in &record.committing {
-            if let Some(restore) = restore_of(site, leftover) {
-                restore.resume_commit(leftover).await?;
-            }
-            journal.remove_leftover(leftover)?;
-        }
-    }
-    discard_leftovers(site, journal).await?;
-    Ok(forward)
-}
-
-/// The parts of a restore stand or fall together: once one is in place, the others follow.
-async fn any_committed(site: &Site, record: &JournalRecord) -> Result<bool> {
-    for leftover in &record.committing {
-        if let Some(restore) = restore_of(site, leftover)
-            && restore.was_committed(leftover).await? == Committed::Yes
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Removes what the journal names, and a staging copy that is not whole.
-async fn discard_leftovers(site: &Site, journal: &Journal) -> Result<()> {
-    let record = journal.record();
-    let finished = finished_backup(site, &record).await?;
-    let mut first_error = None;
-    for leftover in &record.leftovers {
-        let belongs = finished
-            .as_ref()
-            .is_some_and(|manifest| manifest.names(leftover));
-        let gone = if belongs {
-            Ok(())
-        } else {
-            discard(site, leftover).await
-        };
-        match gone {
-            Ok(()) => journal.remove_leftover(leftover)?,
-            Err(error) => first_error = first_error.or(Some(error)),
-        }
-    }
-    if record.operation == Operation::Backup {
-        site.staging().discard_partial()?;
-    }
-    first_error.map_or(Ok(()), Err)
-}
-
-/// The manifest of the backup that the run was taking, if it came so far that it is listed: what that backup consists
-/// of is no leftover.
-async fn finished_backup(site: &Site, record: &JournalRecord) -> Result<Option<Manifest>> {
-    if !matches!(record.step, Step::Archiving | Step::Stored) || record.leftovers.is_empty() {
-        return Ok(None);
-    }
-    let mut entries = site.archive.list().await?.into_iter();
-    let entry = entries.find(|entry| entry.id == record.backup_id);
-    Ok(entry.and_then(|entry| entry.manifest))
-}
-
-async fn discard(site: &Site, leftover: &Leftover) -> Result<()> {
-    let name = leftover.strategy.as_str();
-    if name == CORE {
-        return discard_own(leftover);
-    }
-    if name == site.home.name() {
-        return site.home.discard(leftover).await;
-    }
-    if name == site.database.name() {
-        return site.database.discard(leftover).await;
-    }
-    if name == site.archive.name() {
-        return site.archive.discard(leftover).await;
-    }
-    match &site.search {
-        Some(search) if name == search.name() => search.discard(leftover).await,
-        _ => Err(Error::new(
-            ErrorKind::Config,
-            format!("the dead run left {} `{}`, made by the strategy `{name}`, which the configuration no longer names", leftover.kind, leftover.id),
-        )
-        .with_hint("Run `diy-backup recover` with the configuration of that run, or remove it by hand together with the journal.")),
-    }
-}
-
-fn discard_own(leftover: &Leftover) -> Result<()> {
-    if leftover.kind != WORK_FOLDER {
-        let message = format!(
-            "the journal names a leftover of the unknown kind {:?}",
-            leftover.kind
-        );
-        return Err(Error::new(ErrorKind::Damaged, message));
-    }
-    crate::staging::remove_tree_if_there(leftover.id.as_ref())
-        .map_err(|error| Error::io(format!("cannot remove {}", leftover.id), error))
-}
-
-fn restore_of<'a>(site: &'a Site, leftover: &Leftover) -> Option<&'a dyn Restore> {
-    let name = leftover.strategy.as_str();
-    if name == site.home.name() {
-        site.home.restore()
-    } else if name == site.database.name() {
-        site.database.restore()
-    } else {
-        site.search
-            .as_ref()
-            .filter(|search| name == search.name())
-            .and_then(|search| search.restore())
     }
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use crate::catalog::{self, Selector};
 use crate::control::Control;
+use crate::driven::{first_cause, guarded};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::event::Observer;
+use crate::event::{Events, Observer};
 use crate::id::BackupId;
 use crate::journal::{Journal, Operation, Step};
 use crate::manifest::{PartName, PhaseSeconds};
 use crate::phase::Phase;
 use crate::platform;
-use crate::recover::{CORE, WORK_FOLDER};
+use crate::reconcile::{CORE, WORK_FOLDER};
 use crate::run::Run;
 use crate::site::Site;
 use crate::strategy::{
@@ -51,12 +52,14 @@ pub async fn restore(
     control: &Control,
     observer: Arc<dyn Observer>,
 ) -> Result<RestoreReport> {
-    let mut run = Run::begin(site, control, observer).await?;
-    let entry = catalog::find(site, selector).await?;
+    let mut run = Run::begin(site, Operation::Restore, control, observer).await?;
+    let found = catalog::find(site, selector).await;
+    let entry = run.recording(Operation::Restore, found)?;
     run.events
         .message(format!("Restoring {} from {}", entry.id, entry.location));
     run.events.announce_work(work_bytes(&entry));
-    let journal = run.journal(Operation::Restore, &entry.id)?;
+    let journal = run.journal(Operation::Restore, &entry.id);
+    let journal = run.recording(Operation::Restore, journal)?;
     let cx = context(&run, &entry, &journal);
     let restored = restore_entry(&mut run, &entry, &cx, &journal).await;
     run.end(&journal, restored).await?;
@@ -88,7 +91,9 @@ async fn restore_entry(
         parts.abort(&run.events).await;
         return Err(error);
     }
-    run.phase(Phase::Commit, parts.commit(journal)).await?;
+    if let Err(error) = run.phase(Phase::Commit, parts.commit(journal)).await {
+        run.finish_commit(journal, error).await?;
+    }
     run.phase(Phase::Verify, parts.verify()).await
 }
 
@@ -106,17 +111,16 @@ async fn build(
     let source = run
         .phase(Phase::Fetch, fetch(site, entry, cx, parts))
         .await?;
-    let apply = control.unless_cancelled(parts.apply(&source));
+    let events = run.events.clone();
+    let apply = control.unless_cancelled(parts.apply(&source, &events));
     run.phase(Phase::Apply, apply).await?;
-    remove_work_folder(cx)
+    remove_work_folder(&cx.clone().for_core())
 }
 
-/// The parts of a restore. The home comes last: it is what tells that an instance is there.
+/// The sessions of a restore, in the order of their commits.
 #[derive(Debug)]
 struct Parts {
-    search: Option<Box<dyn RestoreSession>>,
-    database: Box<dyn RestoreSession>,
-    home: Box<dyn RestoreSession>,
+    sessions: Vec<(PartName, Box<dyn RestoreSession>)>,
 }
 
 /// Validates every part before any part changes anything.
@@ -134,20 +138,25 @@ async fn validate(site: &Site, entry: &BackupEntry, cx: &RestoreContext) -> Resu
     let database_cx = cx.clone().for_part(PartName::Database);
     let search_cx = cx.clone().for_part(PartName::Elasticsearch);
     let (home, database, search) = tokio::join!(
-        home.prepare_restore(&home_cx),
-        database.prepare_restore(&database_cx),
+        guarded(PartName::Home, home.prepare_restore(&home_cx)),
+        guarded(PartName::Database, database.prepare_restore(&database_cx)),
         async {
             match search {
-                Some(search) => search.prepare_restore(&search_cx).await.map(Some),
+                Some(search) => {
+                    let part = PartName::Elasticsearch;
+                    guarded(part, search.prepare_restore(&search_cx))
+                        .await
+                        .map(Some)
+                }
                 None => Ok(None),
             }
         },
     );
-    Ok(Parts {
-        home: home?,
-        database: database?,
-        search: search?,
-    })
+    // The home after the database: it is what tells that an instance is there. The search index last: it can be built
+    // anew, so whatever has become of the others does not hang on it.
+    let mut sessions = vec![(PartName::Database, database?), (PartName::Home, home?)];
+    sessions.extend(search?.map(|search| (PartName::Elasticsearch, search)));
+    Ok(Parts { sessions })
 }
 
 /// The search index has a way back only if this backup has it.
@@ -199,9 +208,10 @@ async fn fetch(
     cx: &RestoreContext,
     parts: &mut Parts,
 ) -> Result<RestoreSource> {
-    let work = make_work_folder(cx)?;
+    let work = make_work_folder(&cx.clone().for_core())?;
+    let cx = &cx.clone().for_archive();
     let mut destinations = Destinations::new(work.join(crate::staging::DATABASE));
-    let mut folders = parts.home.intake().await?.into_iter();
+    let mut folders = parts.intake().await?.into_iter();
     if let Some(home) = folders.next() {
         destinations = destinations.with_home(home);
     }
@@ -236,44 +246,64 @@ fn work_folder(cx: &RestoreContext) -> Leftover {
     Leftover::new(CORE, WORK_FOLDER, cx.work().display().to_string())
 }
 
+/// There are up to three sessions.
+async fn apply_next(
+    session: Option<&mut (PartName, Box<dyn RestoreSession>)>,
+    source: &RestoreSource,
+) -> Result<()> {
+    match session {
+        Some((part, session)) => guarded(*part, session.apply(source)).await,
+        None => Ok(()),
+    }
+}
+
 impl Parts {
-    async fn apply(&mut self, source: &RestoreSource) -> Result<()> {
-        let search = async {
-            match &mut self.search {
-                Some(search) => search.apply(source).await,
-                None => Ok(()),
+    /// Where the home directory and the data stores are unpacked to.
+    async fn intake(&mut self) -> Result<Vec<PathBuf>> {
+        for (part, session) in &mut self.sessions {
+            if *part == PartName::Home {
+                return session.intake().await;
             }
-        };
-        let (home, database, search) =
-            tokio::join!(self.home.apply(source), self.database.apply(source), search);
-        database.and(home).and(search)
+        }
+        Ok(Vec::new())
     }
 
-    /// Moves all parts into place. From the first on, only forward: what fails then is finished by `recover`.
+    async fn apply(&mut self, source: &RestoreSource, events: &Events) -> Result<()> {
+        let mut sessions = self.sessions.iter_mut();
+        let mut next = || apply_next(sessions.next(), source);
+        let (one, two, three) = tokio::join!(next(), next(), next());
+        let failed = [one, two, three].into_iter().filter_map(Result::err);
+        let cause = failed.reduce(|earlier, later| first_cause(earlier, later, events));
+        cause.map_or(Ok(()), Err)
+    }
+
+    /// Moves all parts into place. From the first on, only forward: what fails then is finished by recovery.
     async fn commit(&mut self, journal: &Journal) -> Result<()> {
         journal.update(|record| {
             record.step = Step::Committing;
             record.committing.clone_from(&record.leftovers);
         })?;
-        if let Some(search) = &mut self.search {
-            search.commit().await?;
+        for index in 0..self.sessions.len() {
+            let (part, session) = &mut self.sessions[index];
+            if let Err(error) = guarded(*part, session.commit()).await {
+                // Recovery decides what becomes of this part; nothing that the session holds open may be in its way.
+                drop(self.sessions.remove(index));
+                return Err(error);
+            }
         }
-        self.database.commit().await?;
-        self.home.commit().await
+        Ok(())
     }
 
     async fn verify(&mut self) -> Result<()> {
-        if let Some(search) = &mut self.search {
-            search.verify().await?;
+        for (part, session) in &mut self.sessions {
+            guarded(*part, session.verify()).await?;
         }
-        self.database.verify().await?;
-        self.home.verify().await
+        Ok(())
     }
 
-    async fn abort(self, events: &crate::event::Events) {
-        let sessions = [Some(self.home), Some(self.database), self.search];
-        for session in sessions.into_iter().flatten() {
-            if let Err(error) = session.abort().await {
+    async fn abort(self, events: &Events) {
+        for (part, session) in self.sessions {
+            if let Err(error) = guarded(part, session.abort()).await {
                 events.warning(crate::error::chain(&error));
             }
         }

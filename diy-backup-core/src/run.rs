@@ -12,10 +12,12 @@ use crate::journal::{Journal, JournalRecord, Operation};
 use crate::last_run::LastRun;
 use crate::manifest::PhaseSeconds;
 use crate::phase::Phase;
-use crate::recover;
+use crate::reconcile::reconcile;
+use crate::recover::{self, Occasion};
 use crate::run_lock::RunLock;
 use crate::site::Site;
 use crate::strategy::SearchSession;
+use crate::unfinished;
 use crate::window::LockWindow;
 
 /// A run that holds the run lock. What an earlier one left has been put right.
@@ -32,20 +34,36 @@ pub(crate) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(crate) async fn begin(
         site: &'a Site,
+        operation: Operation,
         control: &Control,
         observer: Arc<dyn Observer>,
     ) -> Result<Self> {
-        let lock = RunLock::acquire(site.backup.state.as_path())?;
-        let events = Events::new(observer);
-        recover::after_dead_run(site, control, &events).await?;
-        Ok(Self {
+        let state = site.backup.state.as_path();
+        let lock = RunLock::acquire(state)?;
+        let run = Self {
             site,
             control: control.clone(),
-            events,
+            events: Events::new(observer),
             started: Instant::now(),
             phases: Vec::new(),
             _lock: lock,
-        })
+        };
+        let recovered = async {
+            recover::after_dead_run(site, control, &run.events, Occasion::NextRun).await?;
+            unfinished::list(state)
+        };
+        for unfinished in run.recording(operation, recovered.await)? {
+            run.events.warning(unfinished.describe());
+        }
+        Ok(run)
+    }
+
+    /// Keeps for `status` that the run has failed before it had a journal.
+    pub(crate) fn recording<T>(&self, operation: Operation, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result {
+            self.keep(&LastRun::new(operation, None, Some(error)));
+        }
+        result
     }
 
     /// Begins the journal: from here on a crash leaves traces that recovery understands.
@@ -101,10 +119,7 @@ impl<'a> Run<'a> {
                 }
                 Ok(value)
             }
-            Err(error) => {
-                self.clean_up(journal, &error).await;
-                Err(error)
-            }
+            Err(error) => Err(self.clean_up(journal, error).await),
         };
         let last = LastRun::new(
             record.operation,
@@ -125,27 +140,46 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Removes what a failed run has made. What cannot be removed now stays in the journal, for `recover`.
-    async fn clean_up(&self, journal: &Journal, error: &Error) {
+    /// Brings a restore to its end whose commit has failed with `error`, if a part of it is in its place.
+    ///
+    /// # Errors
+    /// `error`, when it was taken back, or could not be finished.
+    pub(crate) async fn finish_commit(&self, journal: &Journal, error: Error) -> Result<()> {
+        match reconcile(self.site, journal).await {
+            Ok(reconciled) if reconciled.finished_restore() => {
+                self.events.warning(format!(
+                    "the restore had begun to move its parts into place when it failed ({}): it was finished all the same",
+                    crate::error::chain(&error)
+                ));
+                Ok(())
+            }
+            // The end of the run tries once more, and tells what is left.
+            _ => Err(error),
+        }
+    }
+
+    /// Removes what a failed run has made. What cannot be removed now stays in the journal, for recovery.
+    async fn clean_up(&self, journal: &Journal, error: Error) -> Error {
         let still_locked = error.kind() == ErrorKind::StillLocked;
-        let cleaned = recover::put_right(self.site, journal).await;
-        if let Ok(true) = cleaned {
-            self.events.warning(
-                "the restore had begun to move its parts into place: it was finished all the same",
-            );
+        let (problems, went_forward) = match reconcile(self.site, journal).await {
+            Ok(reconciled) => (reconciled.problems(), reconciled.went_forward),
+            Err(error) => (vec![crate::error::chain(&error)], false),
+        };
+        for problem in &problems {
+            self.events
+                .warning(format!("{problem}; `diy-backup recover` tries again"));
         }
-        if let Err(error) = &cleaned {
-            self.events.warning(format!(
-                "{}; `diy-backup recover` tries again",
-                crate::error::chain(error)
-            ));
-        }
-        if still_locked || cleaned.is_err() || journal.record().may_be_locked() {
-            return;
-        }
-        if let Err(error) = journal.finish() {
+        let is_settled = problems.is_empty() && !still_locked && !journal.record().may_be_locked();
+        if is_settled && let Err(error) = journal.finish() {
             self.events.warning(crate::error::chain(&error));
         }
+        if went_forward && !problems.is_empty() {
+            return error.with_hint(
+                "Parts of the restore stand in their places already. `diy-backup recover` tries to bring in the rest, and names what it cannot; \
+                 to restore again, empty the targets first.",
+            );
+        }
+        error
     }
 
     /// Gives the instance back after `error`, then takes back what the sessions have made.

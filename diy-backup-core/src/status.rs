@@ -7,6 +7,7 @@ use crate::journal::{Journal, JournalRecord};
 use crate::last_run::LastRun;
 use crate::run_lock::RunLock;
 use crate::site::Site;
+use crate::unfinished::{self, UnfinishedRun};
 
 /// The state of an instance and its backups.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Status {
     pub journal: Option<JournalRecord>,
     /// How the last run that ended has ended.
     pub last: Option<LastRun>,
+    /// Runs that died and could be neither finished nor taken back.
+    pub unfinished: Vec<UnfinishedRun>,
 }
 
 /// Whether an instance is locked.
@@ -55,6 +58,7 @@ pub async fn status(site: &Site) -> Result<Status> {
         run_is_alive,
         journal: Journal::read(state)?,
         last: LastRun::read(state)?,
+        unfinished: unfinished::list(state)?,
     })
 }
 

@@ -18,7 +18,7 @@ pub use archive::{
     ArchiveStrategy, BackupEntry, Damage, DataStoreDestination, Destinations, Origin, PruneOutcome,
     PrunePlan, StoredArchive, Verdict,
 };
-pub use artifact::{Artifact, ArtifactKind, Leftover};
+pub use artifact::{Artifact, ArtifactKind, Leftover, LeftoverOwner};
 pub use context::{BackupContext, CheckContext, Purpose, RestoreContext};
 pub use database::{DatabaseAddress, DatabaseKind, DatabaseLocation, DbStrategy};
 pub use home::{HomeCoverage, HomeStrategy, Pinning};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use diy_backup_core::{
     BackupEntry, BackupReport, CheckReport, InstanceState, Origin, PrunePlan, Recovery,
-    RestoreReport, Severity, Status, Verdict,
+    RestoreReport, Severity, Status, UnfinishedRun, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -208,21 +208,38 @@ pub(super) fn prune(plan: &PrunePlan, dry_run: bool) -> Outcome {
 }
 
 pub(super) fn recovery(recovery: &Recovery) -> Outcome {
-    let text = match &recovery.found {
-        None => "there is nothing to put right".to_owned(),
+    let mut text = match &recovery.found {
+        None if recovery.unfinished.is_empty() => "there is nothing to put right".to_owned(),
+        None => "no run has died since".to_owned(),
         Some(record) if recovery.restore_finished => {
             format!("the restore of {} is finished", record.backup_id)
         }
+        Some(_) if !recovery.unfinished.is_empty() => {
+            "the dead run could not be put right wholly".to_owned()
+        }
         Some(record) => format!("what the run of {} left has been removed", record.backup_id),
     };
+    text.push('\n');
+    tell_unfinished(&mut text, &recovery.unfinished);
     let summary = json!({
         "recovered": recovery.found.is_some(),
         "backup_id": recovery.found.as_ref().map(|record| &record.backup_id),
         "restore_finished": recovery.restore_finished,
         "killed_processes": recovery.killed_processes,
+        "unfinished": recovery.unfinished,
         "instance_locked": false,
     });
-    Outcome::new(text, summary)
+    Outcome::new(text, summary).with_exit(if recovery.unfinished.is_empty() {
+        Exit::Good
+    } else {
+        Exit::Failed
+    })
+}
+
+fn tell_unfinished(text: &mut String, runs: &[UnfinishedRun]) {
+    for run in runs {
+        let _ = writeln!(text, "unfinished: {}", run.describe());
+    }
 }
 
 pub(super) fn status(status: &Status) -> Outcome {
@@ -279,6 +296,7 @@ pub(super) fn status(status: &Status) -> Outcome {
         }
         None => text.push_str("last run: none\n"),
     }
+    tell_unfinished(&mut text, &status.unfinished);
     let run = if status.run_is_alive {
         "alive"
     } else if status.journal.is_some() {
@@ -294,6 +312,7 @@ pub(super) fn status(status: &Status) -> Outcome {
         "step": status.journal.as_ref().map(|record| record.step),
         "needs_recovery": status.needs_recovery(),
         "last": status.last,
+        "unfinished": status.unfinished,
     });
     Outcome::new(text, summary).with_exit(status_exit(status))
 }
@@ -307,7 +326,7 @@ fn status_exit(status: &Status) -> Exit {
         _ if status.run_is_alive => Exit::Good,
         InstanceState::Locked => Exit::StillLocked,
         InstanceState::Unknown(_) => Exit::Failed,
-        _ if status.needs_recovery() || failed => Exit::Failed,
+        _ if status.needs_recovery() || failed || !status.unfinished.is_empty() => Exit::Failed,
         _ => Exit::Good,
     }
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use bitbucket_maintenance_client::{Percentage, RetryPolicy};
 
-use super::{Parts, first_cause};
+use super::Parts;
 use crate::control::{CancelReason, Control};
-use crate::driven::{Aborting, Captured, Driven, Prepared};
+use crate::driven::{Aborting, Captured, Driven, Prepared, first_cause};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::maintenance::answered;
@@ -49,7 +49,7 @@ pub(super) async fn capture(
         never = watch(&window, &control, &run.events, &patience) => match never {},
         () = cut_off(&window, &control, &patience) => {}
     }
-    match judge(home, database, &control) {
+    match judge(home, database, &control, &run.events) {
         Ok(parts) => {
             let _ = run.ended(Phase::Capture, started.elapsed(), Ok(()));
             Ok((window, parts))
@@ -76,6 +76,7 @@ fn judge(
     home: Option<Ended>,
     database: Option<Ended>,
     control: &Control,
+    events: &Events,
 ) -> Result<Parts<Captured>, (Error, Vec<Aborting>)> {
     let (home, database) = match (home, database) {
         (Some(Ok(home)), Some(Ok(database))) => return Ok(Parts { home, database }),
@@ -88,7 +89,7 @@ fn judge(
             Ok(captured) => rest.push(captured.give_up()),
             Err((why, aborting)) => {
                 error = Some(match error {
-                    Some(earlier) => first_cause(earlier, why),
+                    Some(earlier) => first_cause(earlier, why, events),
                     None => why,
                 });
                 rest.push(aborting);

@@ -6,6 +6,7 @@ use bitbucket_maintenance_client::Client;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintenance::MaintenanceLock;
+use crate::manifest::PartName;
 use crate::phase::Phase;
 use crate::run::{Run, SearchTask, Undo};
 use crate::strategy::BackupContext;
@@ -79,7 +80,7 @@ pub(super) async fn enter(
 
 fn begin_search(run: &Run<'_>, cx: &BackupContext) -> Option<SearchTask> {
     let search = run.site.search.clone()?;
-    let cx = cx.clone();
+    let cx = cx.clone().for_part(PartName::Elasticsearch);
     Some(tokio::spawn(async move { search.begin(&cx).await }))
 }
 

@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Inventory;
+use crate::manifest::PartName;
 
 /// What one part of a backup consists of, as it stands in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +102,9 @@ impl Artifact {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct Leftover {
+    /// Who made it: two parts may have strategies of one name. None in a journal of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<LeftoverOwner>,
     /// The name of the strategy that made it.
     pub strategy: String,
     /// What it is, in the strategy's own words: `temporary-archive`, `restore-database`.
@@ -116,9 +121,66 @@ impl Leftover {
         id: impl Into<String>,
     ) -> Self {
         Self {
+            owner: None,
             strategy: strategy.into(),
             kind: kind.into(),
             id: id.into(),
+        }
+    }
+
+    /// The same, made by `owner` unless it names another one.
+    #[must_use]
+    pub(crate) fn owned_by(mut self, owner: Option<LeftoverOwner>) -> Self {
+        self.owner = self.owner.or(owner);
+        self
+    }
+}
+
+/// Who makes a [`Leftover`]. The context that records it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LeftoverOwner {
+    /// The run itself.
+    Core,
+    /// The strategy of the home directory.
+    Home,
+    /// The strategy of the database.
+    Database,
+    /// The strategy of the search index.
+    Elasticsearch,
+    /// The archive strategy.
+    Archive,
+}
+
+impl LeftoverOwner {
+    /// The part of a backup that it is; none for the run itself and the archive.
+    pub fn part(self) -> Option<PartName> {
+        match self {
+            Self::Home => Some(PartName::Home),
+            Self::Database => Some(PartName::Database),
+            Self::Elasticsearch => Some(PartName::Elasticsearch),
+            Self::Core | Self::Archive => None,
+        }
+    }
+}
+
+impl From<PartName> for LeftoverOwner {
+    fn from(part: PartName) -> Self {
+        match part {
+            PartName::Home => Self::Home,
+            PartName::Database => Self::Database,
+            PartName::Elasticsearch => Self::Elasticsearch,
+        }
+    }
+}
+
+impl fmt::Display for LeftoverOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.part() {
+            Some(part) => write!(f, "the {part} part"),
+            None if *self == Self::Archive => f.write_str("the archive"),
+            None => f.write_str("the run"),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::id::BackupId;
 use crate::journal::{Journal, JournalRecord, Operation};
 use crate::manifest::{Manifest, PartName};
 use crate::staging::Staging;
-use crate::strategy::{Artifact, DatabaseLocation, HomeCoverage, Leftover};
+use crate::strategy::{Artifact, DatabaseLocation, HomeCoverage, Leftover, LeftoverOwner};
 
 /// What a check is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,7 @@ pub struct BackupContext {
 #[derive(Debug, Clone)]
 struct BackupInner {
     id: BackupId,
+    owner: Option<LeftoverOwner>,
     staging: Staging,
     kind: InstanceKind,
     downtime: Downtime,
@@ -83,6 +84,7 @@ impl BackupContext {
         Self {
             inner: Arc::new(BackupInner {
                 id,
+                owner: None,
                 staging,
                 kind: InstanceKind::Bitbucket,
                 downtime: Downtime::Locked,
@@ -128,6 +130,18 @@ impl BackupContext {
     #[must_use]
     pub fn with_kind(self, kind: InstanceKind) -> Self {
         self.change(|inner| inner.kind = kind)
+    }
+
+    /// The same for the part with this role: what it records as a leftover is handed to its strategy.
+    #[must_use]
+    pub fn for_part(self, part: PartName) -> Self {
+        self.change(|inner| inner.owner = Some(part.into()))
+    }
+
+    /// The same for the archive strategy.
+    #[must_use]
+    pub(crate) fn for_archive(self) -> Self {
+        self.change(|inner| inner.owner = Some(LeftoverOwner::Archive))
     }
 
     pub(crate) fn with_downtime(self, downtime: Downtime) -> Self {
@@ -188,6 +202,7 @@ impl BackupContext {
     /// # Errors
     /// When the journal cannot be written; then do not make it.
     pub fn record_leftover(&self, leftover: Leftover) -> Result<()> {
+        let leftover = leftover.owned_by(self.inner.owner);
         self.inner.journal.add_leftover(leftover)
     }
 
@@ -201,7 +216,8 @@ impl BackupContext {
     /// # Errors
     /// When the journal cannot be written.
     pub fn forget_leftover(&self, leftover: &Leftover) -> Result<()> {
-        self.inner.journal.remove_leftover(leftover)
+        let leftover = leftover.clone().owned_by(self.inner.owner);
+        self.inner.journal.remove_leftover(&leftover)
     }
 }
 
@@ -215,7 +231,7 @@ pub struct RestoreContext {
 struct RestoreInner {
     id: BackupId,
     manifest: Option<Manifest>,
-    part: Option<PartName>,
+    owner: Option<LeftoverOwner>,
     kind: InstanceKind,
     database: DatabaseLocation,
     home: HomeCoverage,
@@ -234,7 +250,7 @@ impl RestoreContext {
             inner: Arc::new(RestoreInner {
                 id,
                 manifest: None,
-                part: None,
+                owner: None,
                 kind: InstanceKind::Bitbucket,
                 database: DatabaseLocation::External,
                 home: HomeCoverage::none(),
@@ -257,10 +273,22 @@ impl RestoreContext {
         self.change(|inner| inner.manifest = Some(manifest))
     }
 
-    /// The same for the part with this role.
+    /// The same for the part with this role: what it records as a leftover is handed to its strategy.
     #[must_use]
     pub fn for_part(self, part: PartName) -> Self {
-        self.change(|inner| inner.part = Some(part))
+        self.change(|inner| inner.owner = Some(part.into()))
+    }
+
+    /// The same for the archive strategy.
+    #[must_use]
+    pub(crate) fn for_archive(self) -> Self {
+        self.change(|inner| inner.owner = Some(LeftoverOwner::Archive))
+    }
+
+    /// The same for the run itself.
+    #[must_use]
+    pub(crate) fn for_core(self) -> Self {
+        self.change(|inner| inner.owner = Some(LeftoverOwner::Core))
     }
 
     /// The same with other levers.
@@ -309,7 +337,8 @@ impl RestoreContext {
 
     /// What the backup has of this strategy's part; none without a manifest.
     pub fn artifact(&self) -> Option<&Artifact> {
-        let record = self.inner.manifest.as_ref()?.part(self.inner.part?)?;
+        let part = self.inner.owner?.part()?;
+        let record = self.inner.manifest.as_ref()?.part(part)?;
         Some(&record.artifact)
     }
 
@@ -349,6 +378,7 @@ impl RestoreContext {
     /// # Errors
     /// When the journal cannot be written; then do not make it.
     pub fn record_leftover(&self, leftover: Leftover) -> Result<()> {
+        let leftover = leftover.owned_by(self.inner.owner);
         self.inner.journal.add_leftover(leftover)
     }
 
@@ -362,6 +392,7 @@ impl RestoreContext {
     /// # Errors
     /// When the journal cannot be written.
     pub fn forget_leftover(&self, leftover: &Leftover) -> Result<()> {
-        self.inner.journal.remove_leftover(leftover)
+        let leftover = leftover.clone().owned_by(self.inner.owner);
+        self.inner.journal.remove_leftover(&leftover)
     }
 }

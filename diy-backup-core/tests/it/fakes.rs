@@ -10,7 +10,7 @@ use diy_backup_core::{
     Findings, HomeStrategy, Leftover, LockWindow, Pinning, Released, Restore, RestoreContext,
     RestoreSession, RestoreSource, Result, ResultExt, Session, async_trait,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A step of a strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +24,8 @@ pub(crate) enum Step {
     PrepareRestore,
     Apply,
     Commit,
+    WasCommitted,
+    ResumeCommit,
     Verify,
 }
 
@@ -40,6 +42,10 @@ pub(crate) enum Twist {
     Stubborn,
     /// It does its work once the gate is open.
     Gated,
+    /// It panics.
+    Panics,
+    /// A worker of it panics.
+    WorkerPanics,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +58,11 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Part {
     role: Role,
+    name: &'static str,
     folder: PathBuf,
+    /// What it was told to discard.
+    discarded: Mutex<Vec<String>>,
+    stepped: watch::Sender<()>,
     twists: Mutex<HashMap<Step, Twist>>,
     log: Mutex<Vec<Step>>,
     findings: Mutex<Findings>,
@@ -66,9 +76,20 @@ pub(crate) struct Fake(pub(crate) Arc<Part>);
 
 impl Fake {
     pub(crate) fn new(role: Role, folder: PathBuf) -> Self {
+        let name = match role {
+            Role::Home => "fake-home",
+            Role::Database => "fake-db",
+        };
+        Self::named(name, role, folder)
+    }
+
+    pub(crate) fn named(name: &'static str, role: Role, folder: PathBuf) -> Self {
         Self(Arc::new(Part {
             role,
+            name,
             folder,
+            discarded: Mutex::default(),
+            stepped: watch::Sender::default(),
             twists: Mutex::default(),
             log: Mutex::default(),
             findings: Mutex::default(),
@@ -101,6 +122,21 @@ impl Fake {
         self.0.log.lock().unwrap().contains(&step)
     }
 
+    pub(crate) fn discarded(&self) -> Vec<String> {
+        self.0.discarded.lock().unwrap().clone()
+    }
+
+    /// Waits until a step has begun.
+    pub(crate) async fn reached(&self, step: Step) {
+        let mut stepped = self.0.stepped.subscribe();
+        let waited = tokio::time::timeout(
+            std::time::Duration::from_secs(20),
+            stepped.wait_for(|()| self.did(step)),
+        )
+        .await;
+        waited.expect("the step is reached").unwrap();
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.0.folder
     }
@@ -108,6 +144,12 @@ impl Fake {
     /// Where a restore builds this part.
     pub(crate) fn beside(&self) -> PathBuf {
         self.0.beside()
+    }
+
+    /// Makes what a restore has built, and not yet moved into its place.
+    pub(crate) fn build(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.beside()).unwrap();
+        fs::write(self.beside().join(name), text).unwrap();
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
@@ -126,10 +168,7 @@ impl Fake {
 
 impl Part {
     fn name(&self) -> &'static str {
-        match self.role {
-            Role::Home => "fake-home",
-            Role::Database => "fake-db",
-        }
+        self.name
     }
 
     fn beside(&self) -> PathBuf {
@@ -142,6 +181,7 @@ impl Part {
 
     async fn step(&self, step: Step, control: &Control) -> Result<()> {
         self.log.lock().unwrap().push(step);
+        self.stepped.send_modify(|()| {});
         let twist = self.twists.lock().unwrap().get(&step).copied();
         match twist {
             None => control.ensure_running(),
@@ -156,6 +196,12 @@ impl Part {
                 Ok(())
             }
             Some(Twist::Deaf) => std::future::pending().await,
+            Some(Twist::Panics) => panic!("on purpose, in {step:?}"),
+            Some(Twist::WorkerPanics) => {
+                let worker = tokio::task::spawn_blocking(|| panic!("in a worker, on purpose"));
+                let broken = worker.await.expect_err("it panics");
+                Err(Error::new(ErrorKind::Internal, "a worker broke off").with_source(broken))
+            }
         }
     }
 }
@@ -219,6 +265,7 @@ impl Fake {
 
     async fn discard(&self, leftover: &Leftover) -> Result<()> {
         self.0.step(Step::Discard, &Control::new()).await?;
+        self.0.discarded.lock().unwrap().push(leftover.id.clone());
         match fs::remove_dir_all(&leftover.id) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io("cannot remove a leftover", error))
@@ -305,6 +352,7 @@ impl Restore for Fake {
     }
 
     async fn was_committed(&self, _: &Leftover) -> Result<Committed> {
+        self.0.step(Step::WasCommitted, &Control::new()).await?;
         Ok(if self.0.folder.exists() {
             Committed::Yes
         } else {
@@ -313,6 +361,7 @@ impl Restore for Fake {
     }
 
     async fn resume_commit(&self, leftover: &Leftover) -> Result<()> {
+        self.0.step(Step::ResumeCommit, &Control::new()).await?;
         if Path::new(&leftover.id).exists() {
             move_into_place(Path::new(&leftover.id), &self.0.folder)?;
         }

@@ -333,3 +333,34 @@ async fn a_drain_survives_a_load_balancer_that_takes_the_node_out() {
     }
     stage.backup().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_part_that_panics_is_named_and_the_instance_unlocked() {
+    for step in [Step::Prepare, Step::Capture, Step::Complete] {
+        for twist in [Twist::Panics, Twist::WorkerPanics] {
+            let stage = Stage::new();
+            stage.home.twist(step, Twist::Waits);
+            stage.database.twist(step, twist);
+            let text = words(&stage.backup().await.unwrap_err());
+            let is_named =
+                text.contains("the database part broke off") && text.contains("on purpose");
+            assert!(is_named, "{step:?} {twist:?}: {text}");
+            stage.assert_clean(&format!("{step:?} {twist:?}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn when_both_parts_fail_by_themselves_both_are_told() {
+    for step in [Step::Prepare, Step::Capture, Step::Complete] {
+        let stage = Stage::new();
+        stage.home.twist(step, Twist::WorkerPanics);
+        stage.database.twist(step, Twist::Panics);
+        let mut told = vec![words(&stage.backup().await.unwrap_err())];
+        told.extend(stage.recorder.warnings());
+        for part in ["the home part", "the database part"] {
+            let is_told = told.iter().any(|text| text.contains(part));
+            assert!(is_told, "{step:?}: {part} is not in {told:?}");
+        }
+    }
+}

@@ -161,7 +161,7 @@ async fn a_leftover_of_a_strategy_that_is_gone_says_what_to_do() {
 async fn a_restore_that_died_while_it_built_is_taken_back() {
     let stage = Stage::new();
     stage.home.lose();
-    let work = stage.staging().join(".restore-x");
+    let work = stage.staging().join(".restore-bitbucket-20260131-235959");
     for folder in [&work, &stage.home.beside()] {
         std::fs::create_dir_all(folder).unwrap();
     }
@@ -212,4 +212,145 @@ async fn a_journal_that_is_damaged_stops_everything_and_says_so() {
         assert_eq!(error.kind(), ErrorKind::Damaged);
         assert!(error.hint().unwrap().contains("unlock --token"));
     }
+}
+
+#[tokio::test]
+async fn a_work_directory_that_is_not_ours_is_not_removed() {
+    let stage = Stage::new();
+    let elsewhere = stage.home.folder().with_extension("elsewhere");
+    std::fs::create_dir_all(elsewhere.join("of-somebody")).unwrap();
+    std::fs::create_dir_all(stage.staging()).unwrap();
+    let link = stage.staging().join(".restore-bitbucket-20260131-235959");
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    let up = stage.staging().join("../home.elsewhere");
+    for named in [&elsewhere, &up, &link] {
+        let leftovers = json!({"leftovers": [
+            {"strategy": "core", "kind": "work-folder", "id": named},
+        ]});
+        stage.died_at("restore", At::Building, &leftovers);
+        let recovery = stage.recover().await.unwrap();
+        assert!(elsewhere.join("of-somebody").exists(), "{named:?}");
+        assert!(stage.journal().is_none());
+        let is_ours = *named == link;
+        assert_eq!(recovery.unfinished.is_empty(), is_ours, "{recovery:?}");
+        for unfinished in recovery.unfinished {
+            std::fs::remove_file(unfinished.file).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_cannot_be_finished_ends_and_keeps_nothing_from_running() {
+    for lost in ["home", "database"] {
+        let stage = Stage::new();
+        // The other part stands in its place, and what this one was to become is gone.
+        let (part, name) = if lost == "home" {
+            (&stage.home, "the home part")
+        } else {
+            (&stage.database, "the database part")
+        };
+        part.lose();
+        part.twist(Step::ResumeCommit, Twist::Fails);
+        let parts = json!([
+            {"owner": "home", "strategy": "fake-home", "kind": "folder", "id": stage.home.beside()},
+            {"owner": "database", "strategy": "fake-db", "kind": "folder", "id": stage.database.beside()},
+        ]);
+        let more = json!({"leftovers": parts, "committing": parts});
+        stage.died_at("restore", At::Committing, &more);
+
+        let recovery = stage.recover().await.unwrap();
+        assert!(!recovery.restore_finished && stage.journal().is_none());
+        let [unfinished] = &recovery.unfinished[..] else {
+            panic!("{recovery:?}")
+        };
+        assert!(unfinished.problems[0].contains(name), "{unfinished:?}");
+        assert!(unfinished.problems[0].contains("on purpose"));
+        assert_eq!(
+            unfinished.file,
+            stage
+                .state()
+                .join("journal-bitbucket-20260131-235959.unfinished.json")
+        );
+        assert_private(&unfinished.file);
+        let status = diy_backup_core::status(&stage.site).await.unwrap();
+        assert_eq!(status.unfinished, recovery.unfinished);
+        assert!(!status.needs_recovery());
+
+        // Whoever recovers once more tries again, and what is settled is forgotten.
+        assert_eq!(stage.recover().await.unwrap().unfinished.len(), 1);
+        part.write("ref", "restored by hand");
+        part.untwist();
+        stage.backup().await.unwrap();
+        let reminded = |text: &String| text.contains("unfinished") && text.contains("recover");
+        assert!(stage.recorder.warnings().iter().any(reminded));
+        assert_eq!(stage.recover().await.unwrap().unfinished, []);
+        let status = diy_backup_core::status(&stage.site).await.unwrap();
+        assert_eq!(status.unfinished, []);
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_can_tell_whether_a_part_is_in_place_nothing_is_removed() {
+    let stage = Stage::new();
+    stage.home.lose();
+    stage.home.build("ref", "restored");
+    stage.database.twist(Step::WasCommitted, Twist::Fails);
+    let parts = json!([
+        {"strategy": "fake-home", "kind": "folder", "id": stage.home.beside()},
+        {"strategy": "fake-db", "kind": "folder", "id": stage.database.beside()},
+    ]);
+    let more = json!({"leftovers": parts, "committing": parts});
+    stage.died_at("restore", At::Committing, &more);
+    // The next run is not kept from beginning, even though its own check has something to say.
+    stage.backup().await.unwrap_err();
+    assert!(stage.journal().is_none() && stage.home.beside().exists());
+    stage.database.untwist();
+    let recovery = stage.recover().await.unwrap();
+    assert_eq!(recovery.unfinished, []);
+    assert_eq!(stage.home.read("ref").unwrap(), "restored");
+}
+
+#[tokio::test]
+async fn a_leftover_that_cannot_be_removed_keeps_no_backup_from_being_taken() {
+    for more in [
+        json!({"leftovers": [{"strategy": "acme", "kind": "volume", "id": "v1"}]}),
+        json!({"leftovers": [{"strategy": "fake-db", "kind": "folder", "id": "/nowhere"}]}),
+    ] {
+        let stage = Stage::new();
+        stage.database.twist(Step::Discard, Twist::Fails);
+        stage.died_at("backup", At::Released, &more);
+        let report = stage.backup().await.unwrap();
+        let left = more["leftovers"][0]["id"].as_str().unwrap();
+        let told = report.warnings.iter().any(|text| text.contains(left));
+        assert!(told, "{:?}", report.warnings);
+        let status = diy_backup_core::status(&stage.site).await.unwrap();
+        assert_eq!(status.unfinished.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_journal_of_a_newer_version_is_refused_and_everything_stays() {
+    let stage = Stage::new();
+    let folder = stage.home.beside();
+    std::fs::create_dir_all(&folder).unwrap();
+    let more = json!({"format": 2, "leftovers": [
+        {"strategy": "fake-home", "kind": "folder", "id": folder},
+    ]});
+    stage.died_at("backup", At::Released, &more);
+    let before = std::fs::read(stage.state().join("journal.json")).unwrap();
+    for error in [
+        stage.recover().await.unwrap_err(),
+        stage.backup().await.unwrap_err(),
+    ] {
+        let text = crate::support::words(&error);
+        assert!(text.contains("format 2"), "{text}");
+    }
+    let after = std::fs::read(stage.state().join("journal.json")).unwrap();
+    assert!(folder.exists() && before == after);
+}
+
+#[track_caller]
+fn assert_private(path: &std::path::Path) {
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o777, 0o600);
 }

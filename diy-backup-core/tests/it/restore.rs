@@ -89,17 +89,21 @@ async fn a_first_commit_that_fails_takes_everything_back() {
 async fn once_a_part_is_in_place_the_others_follow() {
     let stage = lost().await;
     stage.home.twist(Step::Commit, Twist::Fails);
-    let error = stage.restore().await.unwrap_err();
-    assert!(words(&error).contains("on purpose"));
+    let report = stage.restore().await.unwrap();
+    let finished = |text: &String| text.contains("on purpose") && text.contains("all the same");
+    assert!(
+        report.warnings.iter().any(finished),
+        "{:?}",
+        report.warnings
+    );
+    assert!(
+        stage.database.did(Step::Verify),
+        "what stands there now is looked at"
+    );
+    let last = diy_backup_core::status(&stage.site).await.unwrap().last;
+    assert_eq!(last.unwrap().error, None);
     assert_eq!(stage.home.read("ref").unwrap(), "main");
     assert_eq!(stage.database.read("rows").unwrap(), "1 2 3");
-    let warnings = stage.recorder.warnings();
-    assert!(
-        warnings
-            .iter()
-            .any(|text| text.contains("finished all the same")),
-        "{warnings:?}"
-    );
     assert!(stage.journal().is_none());
 }
 
@@ -107,12 +111,7 @@ async fn once_a_part_is_in_place_the_others_follow() {
 async fn a_restore_that_dies_between_the_commits_is_finished_by_recovery() {
     let stage = lost().await;
     stage.home.twist(Step::Commit, Twist::Deaf);
-    let (site, control) = (stage.site.clone(), stage.control.clone());
-    let recorder = stage.recorder.clone();
-    let run = tokio::spawn(async move {
-        let latest = diy_backup_core::Selector::Latest;
-        diy_backup_core::restore(&site, &latest, &control, recorder).await
-    });
+    let run = stage.spawn_restore();
     stage.recorder.reached(Phase::Commit).await;
     run.abort();
     let _ = run.await;
@@ -149,4 +148,45 @@ async fn without_a_backup_there_is_nothing_to_restore() {
     let stage = Stage::new();
     let error = stage.restore().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn parts_with_strategies_of_one_name_get_their_own_leftovers() {
+    let stage = Stage::with_one_name();
+    stage.backup().await.unwrap();
+    stage.home.lose();
+    stage.database.lose();
+    stage.database.twist(Step::Apply, Twist::Deaf);
+    let run = stage.spawn_restore();
+    stage.home.reached(Step::Apply).await;
+    stage.database.reached(Step::Apply).await;
+    run.abort();
+    let _ = run.await;
+    assert!(stage.home.beside().exists() && stage.database.beside().exists());
+    for fake in [&stage.home, &stage.database] {
+        fake.untwist();
+    }
+    stage.recover().await.unwrap();
+    for fake in [&stage.home, &stage.database] {
+        assert_eq!(fake.discarded(), [fake.beside().display().to_string()]);
+    }
+    assert_untouched(&stage, "recovery");
+}
+
+#[tokio::test]
+async fn a_part_that_panics_is_named_and_the_others_are_taken_back() {
+    for (step, twist) in [
+        (Step::PrepareRestore, Twist::Panics),
+        (Step::Apply, Twist::Panics),
+        (Step::Apply, Twist::WorkerPanics),
+        (Step::Commit, Twist::Panics),
+    ] {
+        let stage = lost().await;
+        stage.database.twist(step, twist);
+        let error = stage.restore().await.unwrap_err();
+        let text = words(&error);
+        let is_named = text.contains("the database part broke off") && text.contains("on purpose");
+        assert!(is_named, "{step:?}: {text}");
+        assert_untouched(&stage, &format!("{step:?}"));
+    }
 }

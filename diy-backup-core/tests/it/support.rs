@@ -32,6 +32,17 @@ impl Stage {
         Self::with(Simulator::builder())
     }
 
+    /// A site whose home and database have strategies of the same name.
+    pub(crate) fn with_one_name() -> Self {
+        let mut stage = Self::new();
+        let at = |fake: &Fake| fake.folder().to_owned();
+        stage.home = Fake::named("fake", Role::Home, at(&stage.home));
+        stage.database = Fake::named("fake", Role::Database, at(&stage.database));
+        stage.site.home = Arc::new(stage.home.clone());
+        stage.site.database = Arc::new(stage.database.clone());
+        stage
+    }
+
     pub(crate) fn with(simulator: SimulatorBuilder) -> Self {
         let simulator = simulator.start_blocking().unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -80,6 +91,16 @@ impl Stage {
         let (site, control) = (self.site.clone(), self.control.clone());
         let recorder = self.recorder.clone();
         tokio::spawn(async move { diy_backup_core::backup(&site, &control, recorder).await })
+    }
+
+    /// Starts a restore that can be killed likewise.
+    pub(crate) fn spawn_restore(&self) -> tokio::task::JoinHandle<Result<RestoreReport>> {
+        let (site, control) = (self.site.clone(), self.control.clone());
+        let recorder = self.recorder.clone();
+        let latest = Selector::Latest;
+        tokio::spawn(
+            async move { diy_backup_core::restore(&site, &latest, &control, recorder).await },
+        )
     }
 
     pub(crate) fn state(&self) -> PathBuf {
