@@ -64,3 +64,14 @@ impl Inventory {
         *self == Self::default()
     }
 }
+
+/// The answer to a source that has lost more than half of what the last backup of it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shrink {
+    /// The backup fails before a copy of what is gone is deleted.
+    #[default]
+    Refused,
+    /// Somebody has looked, and said that it is meant.
+    Accepted,
+}

@@ -75,7 +75,7 @@ pub use error::{Error, ErrorKind, Result, ResultExt, chain as error_chain, print
 pub use event::{Event, Events, Meter, Observer, ProgressSnapshot, Silent};
 pub use findings::{Finding, Findings, Severity, SpaceNeed};
 pub use id::{BackupId, InstanceName};
-pub use inventory::Inventory;
+pub use inventory::{Inventory, Shrink};
 pub use journal::{Journal, JournalRecord, Operation, Step};
 pub use last_run::LastRun;
 pub use manifest::{ArchiveSeal, MANIFEST_FORMAT, Manifest, PartName, PartRecord, PhaseSeconds};

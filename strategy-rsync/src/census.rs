@@ -17,6 +17,8 @@ pub(crate) struct Census {
     pub(crate) entries: u64,
     /// Bytes on disk, hard links counted once.
     pub(crate) bytes: u64,
+    /// Bytes of content, of files as long as they are, hard links counted once.
+    pub(crate) content_bytes: u64,
     /// The names of originals that have several.
     pub(crate) links: Links,
 }
@@ -26,6 +28,7 @@ pub(crate) struct Census {
 pub(crate) struct Count {
     entries: AtomicU64,
     bytes: AtomicU64,
+    content_bytes: AtomicU64,
     linked: Mutex<HashSet<FileId>>,
     links: Mutex<Links>,
 }
@@ -38,6 +41,9 @@ impl Count {
         if entry.is_dir() || facts.links == 1 || lock(&self.linked).insert(facts.id) {
             self.bytes
                 .fetch_add(facts.allocated_bytes, Ordering::Relaxed);
+            if entry.is_file() {
+                self.content_bytes.fetch_add(entry.len(), Ordering::Relaxed);
+            }
         }
     }
 
@@ -53,6 +59,7 @@ impl Count {
         Census {
             entries: self.entries.into_inner(),
             bytes: self.bytes.into_inner(),
+            content_bytes: self.content_bytes.into_inner(),
             links: into_inner(self.links),
         }
     }

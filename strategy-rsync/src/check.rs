@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use diy_backup_core::{CheckContext, Findings, InstanceKind, Purpose, Result};
+use diy_backup_core::{CheckContext, Findings, InstanceKind, Inventory, Purpose, Result};
 
-use crate::config::{RepositoryId, RsyncConfig, TrackChanges};
+use crate::config::{RsyncConfig, TrackChanges};
 use crate::folder::{Circumstances, Folder, Role};
 use crate::platform::{self, Facts};
+use crate::proven::Proven;
 use crate::repositories;
 use crate::rsync::Rsync;
+use crate::source::{self, Anchors};
 use crate::track::{Tracker, Unavailable};
 use crate::tracked;
 use crate::walk::{Entry, READ_EVERYTHING, Stop, Unreadable, Walk, blocking};
@@ -33,6 +35,8 @@ const ESSENTIAL: &[&str] = &[
 pub(crate) struct Checked {
     pub(crate) findings: Findings,
     pub(crate) bytes_to_copy: u64,
+    /// What the sources are known again by.
+    pub(crate) anchors: Vec<Anchors>,
 }
 
 /// Looks at rsync, at the folders, and at all that is in them.
@@ -72,7 +76,7 @@ pub(crate) async fn check(
     blocking(move || {
         let mut checked = Checked {
             findings,
-            bytes_to_copy: 0,
+            ..Checked::default()
         };
         check_folders(&config, kind, rsync, &cx, &stop, &mut checked)?;
         Ok(checked)
@@ -94,7 +98,9 @@ fn check_folders(
         database: cx.database,
         staging: &cx.staging,
     };
+    let (has_stores, known) = (!config.data_stores.is_empty(), Proven::read(&cx.staging));
     let mut present = BTreeSet::new();
+    let mut repositories = 0;
     let mut folders = Vec::new();
     let mut measured = Measured::default();
     for (role, path) in circumstances.roles() {
@@ -110,13 +116,17 @@ fn check_folders(
             let message = format!("is a link to {}, which is copied", folder.source.display());
             findings.info(path.display().to_string(), message);
         }
+        checked.anchors.push(Anchors::of(&folder));
+        source::report(&folder, kind, has_stores, &known, findings);
         if role == Role::Home {
-            look_like_home(&folder, kind, findings);
+            report_links_in_home(&folder, kind, findings);
         }
         if let Some(rsync) = rsync {
             compare_file_systems(&folder, rsync, cx.staging.root(), findings);
         }
-        present.extend(check_repositories(&folder, config, kind, findings));
+        let found = check_repositories(&folder, config, kind, findings);
+        repositories += repositories::count_kept(&found, &config.exclude_repositories);
+        present.extend(found.iter().filter_map(|path| repositories::id_of(path)));
         measured.add(&measure(&folder, stop, findings)?);
         folders.push(folder);
     }
@@ -131,6 +141,9 @@ fn check_folders(
     let findings = &mut checked.findings;
     findings.staged_bytes = measured.bytes;
     findings.staged_files = measured.entries;
+    findings.inventory = Inventory::new()
+        .with_tree(measured.entries, measured.content_bytes)
+        .with_repositories(repositories);
     findings.need_space(
         cx.staging.root(),
         // A file is written anew before its old copy goes.
@@ -163,19 +176,7 @@ fn check_tracking(wanted: TrackChanges, folders: &[Folder], findings: &mut Findi
     }
 }
 
-fn look_like_home(home: &Folder, kind: InstanceKind, findings: &mut Findings) {
-    let subject = home.source.display().to_string();
-    let (what, mark) = match kind {
-        InstanceKind::Mesh => ("a Mesh node", "store"),
-        _ => ("Bitbucket", "shared"),
-    };
-    if home.source.join(mark).symlink_metadata().is_err() {
-        findings.warning(
-            subject,
-            format!("does not look like the home of {what}: there is no `{mark}` in it"),
-            "Correct `path` in the section [home], or `kind` in the section [instance].",
-        );
-    }
+fn report_links_in_home(home: &Folder, kind: InstanceKind, findings: &mut Findings) {
     if kind == InstanceKind::Mesh {
         report_outside_links(home, ["store", "store/data"].map(PathBuf::from), findings);
     } else {
@@ -241,18 +242,18 @@ fn compare_file_systems(folder: &Folder, rsync: Rsync, staging: &Path, findings:
     }
 }
 
-/// Reports excluded repositories that others need, and repositories that are links. Returns the IDs there are.
+/// Reports excluded repositories that others need, and repositories that are links. Returns all repositories.
 fn check_repositories(
     folder: &Folder,
     config: &RsyncConfig,
     kind: InstanceKind,
     findings: &mut Findings,
-) -> BTreeSet<RepositoryId> {
+) -> Vec<PathBuf> {
     let repositories = match repositories::of(&folder.source, folder.role, kind) {
         Ok(repositories) => repositories,
         Err(error) => {
             findings.failure(folder.source.display().to_string(), &error);
-            return BTreeSet::new();
+            return Vec::new();
         }
     };
     if folder.role == Role::Home && kind != InstanceKind::Mesh {
@@ -264,9 +265,6 @@ fn check_repositories(
         }
     }
     repositories
-        .iter()
-        .filter_map(|repository| repositories::id_of(repository))
-        .collect()
 }
 
 fn linked_repositories(home: &Path) -> Vec<PathBuf> {
@@ -311,6 +309,7 @@ fn report_lenders(repository: &Path, config: &RsyncConfig, findings: &mut Findin
 struct Measured {
     entries: u64,
     bytes: u64,
+    content_bytes: u64,
     missing_entries: u64,
     missing_bytes: u64,
     largest: u64,
@@ -320,6 +319,7 @@ impl Measured {
     fn add(&mut self, other: &Self) {
         self.entries += other.entries;
         self.bytes += other.bytes;
+        self.content_bytes += other.content_bytes;
         self.missing_entries += other.missing_entries;
         self.missing_bytes += other.missing_bytes;
         self.largest = self.largest.max(other.largest);
@@ -355,6 +355,10 @@ fn measure(folder: &Folder, stop: &Stop, findings: &mut Findings) -> Result<Meas
             .then(|| folder.copy.join(entry.relative).symlink_metadata().ok())
             .flatten();
         let bytes = if counts { facts.allocated_bytes } else { 0 };
+        if counts && kind.is_file() {
+            let length = entry.metadata.len();
+            counter.content_bytes.fetch_add(length, Ordering::Relaxed);
+        }
         counter.add(bytes, facts.modified, copy.as_ref());
         Ok(Some(()))
     };
@@ -379,6 +383,7 @@ fn measure(folder: &Folder, stop: &Stop, findings: &mut Findings) -> Result<Meas
     Ok(Measured {
         entries: counter.entries.into_inner(),
         bytes: counter.bytes.into_inner(),
+        content_bytes: counter.content_bytes.into_inner(),
         missing_entries: counter.missing_entries.into_inner(),
         missing_bytes: counter.missing_bytes.into_inner(),
         largest: counter.largest.into_inner(),
@@ -389,6 +394,7 @@ fn measure(folder: &Folder, stop: &Stop, findings: &mut Findings) -> Result<Meas
 struct Counter {
     entries: AtomicU64,
     bytes: AtomicU64,
+    content_bytes: AtomicU64,
     missing_entries: AtomicU64,
     missing_bytes: AtomicU64,
     largest: AtomicU64,

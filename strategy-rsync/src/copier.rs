@@ -3,16 +3,18 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use diy_backup_core::{Control, Error, ErrorKind, Meter, Output, Result, ResultExt, Tool};
+use diy_backup_core::{Control, Error, ErrorKind, Meter, Output, Result, ResultExt, Shrink, Tool};
 
 use crate::census::Census;
 use crate::folder::Folder;
 use crate::plain::PlainCopy;
 use crate::platform;
-use crate::rsync::{self, Rsync};
-use crate::scan::Scan;
+use crate::rsync::{self, Extras, Rsync};
+use crate::scan::{Scan, Scanned};
+use crate::source::{Anchors, refuse_shrink};
 use crate::survey::Plan;
 use crate::unsynced::Unsynced;
 use crate::walk::{READ_EVERYTHING, Stop, blocking};
@@ -43,6 +45,9 @@ impl Quiet {
 pub(crate) struct Copier {
     pub(crate) rsync: Rsync,
     pub(crate) control: Control,
+    /// What the sources have to be as long as copies are made of them.
+    pub(crate) anchors: Arc<[Anchors]>,
+    pub(crate) shrink: Shrink,
     /// What this has written.
     pub(crate) unsynced: Unsynced,
 }
@@ -90,21 +95,53 @@ impl Copier {
         let list = scan.list.clone();
         self.unsynced.add_all(&folder.copy);
         let stop = Stop::new(&self.control);
-        // The scan does not wait for rsync, nor rsync for the scan: each goes by what it sees, and both see the same
-        // originals. So the lock window holds the longer of the two, not their sum.
         let _stop_with_us = stop.on_drop();
-        let (scanned, ()) = tokio::try_join!(
-            blocking(move || scan.run(&stop)),
-            self.mirror(folder, quiet)
-        )?;
+        let scanning = blocking(move || scan.run(&stop));
+        let scanned = if matches!(quiet, Quiet::No(_)) {
+            // What goes makes room for what comes.
+            let scanned = scanning.await?;
+            self.remove_surplus(folder, &scanned).await?;
+            self.mirror(folder, quiet).await?;
+            scanned
+        } else {
+            // The scan does not wait for rsync, nor rsync for the scan: each goes by what it sees, and both see the same
+            // originals. So the lock window holds the longer of the two, not their sum.
+            let mirroring = async { Ok(self.mirror(folder, quiet).await) };
+            let (scanned, mirrored) = tokio::try_join!(scanning, mirroring)?;
+            self.remove_surplus(folder, &scanned).await?;
+            if scanned.has_conflicts {
+                self.mirror(folder, quiet).await?;
+            } else {
+                mirrored?;
+            }
+            scanned
+        };
         if scanned.doubtful > 0 {
-            scanned.remove_mislinked(&folder.copy)?;
             tracing::debug!(folder = %folder.role, files = scanned.doubtful, "comparing content");
             let checksum = std::iter::once("--checksum".into());
             self.copy_listed(folder, &list, checksum, quiet).await?;
-            let _ = std::fs::remove_file(&list);
+            remove_list(list).await;
         }
         Ok(scanned.census)
+    }
+
+    /// Removes from the copy what a scan has found in it that its original does not have, or not so. rsync deletes by
+    /// paths, and one of them may lead through a link by the time it does.
+    async fn remove_surplus(&self, folder: &Folder, scanned: &Scanned) -> Result<()> {
+        if scanned.surplus.is_empty() {
+            return Ok(());
+        }
+        let stop = Stop::new(&self.control);
+        let _stop_with_us = stop.on_drop();
+        let (folder, surplus, kept) = (folder.clone(), scanned.surplus.clone(), scanned.kept);
+        let (anchors, shrink) = (Arc::clone(&self.anchors), self.shrink);
+        blocking(move || {
+            let lost = surplus.count_lost(&folder, &stop)?;
+            refuse_shrink(&folder, lost, kept + lost, shrink)?;
+            Anchors::ensure_still(&anchors, &folder)?;
+            surplus.remove(&folder, &stop)
+        })
+        .await
     }
 
     /// Does to the copy of `folder` what `plan` says, and nothing else.
@@ -120,7 +157,11 @@ impl Copier {
         let (stop, path) = (Stop::new(&self.control), list.clone());
         let _stop_with_us = stop.on_drop();
         let (copied, meter) = (folder.clone(), quiet.meter().cloned());
+        let anchors = Arc::clone(&self.anchors);
         let is_done = blocking(move || {
+            if !plan.remove.is_empty() {
+                Anchors::ensure_still(&anchors, &copied)?;
+            }
             plan.clear(&copied.copy, &stop)?;
             let plain = PlainCopy {
                 folder: &copied,
@@ -142,15 +183,14 @@ impl Copier {
         // rsync takes the folder itself for all entries in it, without what is in them: there the rules count, too.
         let rules = folder.exclusions.arguments();
         self.copy_listed(folder, &list, rules, quiet).await?;
-        let _ = std::fs::remove_file(&list);
+        remove_list(list).await;
         Ok(())
     }
 
-    /// Copies what looks different and deletes what is not there any more.
+    /// Copies what looks different.
     async fn mirror(&self, folder: &Folder, quiet: &Quiet) -> Result<()> {
-        let tool = rsync::exact_copy(self.rsync.extras(&folder.source, &folder.copy))
-            .args(["--delete", "--delete-excluded"])
-            .args(folder.exclusions.arguments());
+        let extras = self.extras(folder).await?;
+        let tool = rsync::exact_copy(extras).args(folder.exclusions.arguments());
         self.run(folder, tool, quiet).await
     }
 
@@ -164,7 +204,7 @@ impl Copier {
     ) -> Result<()> {
         let mut from = OsString::from("--files-from=");
         from.push(list);
-        let mut tool = rsync::exact_copy(self.rsync.extras(&folder.source, &folder.copy))
+        let mut tool = rsync::exact_copy(self.extras(folder).await?)
             .args(["--from0", "--no-recursive"])
             .args(options)
             .arg(from);
@@ -172,6 +212,12 @@ impl Copier {
             tool = tool.arg("--ignore-missing-args");
         }
         self.run(folder, tool, quiet).await
+    }
+
+    /// Asks both file systems what they keep. A file server that does not answer must not keep the run from ending.
+    async fn extras(&self, folder: &Folder) -> Result<Extras> {
+        let (rsync, folder) = (self.rsync, folder.clone());
+        blocking(move || Ok(rsync.extras(&folder.source, &folder.copy))).await
     }
 
     async fn run(&self, folder: &Folder, tool: Tool, quiet: &Quiet) -> Result<()> {
@@ -215,6 +261,13 @@ fn list_path(folder: &Folder) -> std::path::PathBuf {
     let mut name = folder.copy.as_os_str().to_owned();
     name.push(".rsync-doubtful");
     name.into()
+}
+
+async fn remove_list(list: std::path::PathBuf) {
+    let removed = blocking(move || Ok(std::fs::remove_file(&list))).await;
+    if !matches!(removed, Ok(Ok(()))) {
+        tracing::debug!("a list of files stays until the next run");
+    }
 }
 
 fn vanished(folder: &Folder, output: &Output) -> Error {

@@ -19,6 +19,8 @@
 //! # Ok::<(), diy_backup_core::Error>(())
 //! ```
 
+#[cfg(unix)]
+mod beneath;
 mod census;
 mod changes;
 mod check;
@@ -40,7 +42,9 @@ mod restore;
 mod rsync;
 mod scan;
 mod session;
+mod source;
 mod strategy;
+mod surplus;
 mod survey;
 mod sync;
 mod times;

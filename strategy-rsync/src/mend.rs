@@ -5,15 +5,17 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use diy_backup_core::{ErrorKind, Result};
+use diy_backup_core::{ErrorKind, Result, Shrink};
 
 use crate::census::Census;
 use crate::compare::{Aspect, Comparison, Unseen};
 use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
 use crate::proven::SLACK;
+use crate::source::refuse_shrink;
 use crate::survey::Survey;
 use crate::sync::{into_inner, lock};
 use crate::track::{Change, Dirty};
@@ -91,7 +93,8 @@ impl Copier {
     pub(crate) async fn compare(&self, folder: &Folder, doubt: Doubt) -> Result<Option<Draft>> {
         let (folder, stop) = (folder.clone(), Stop::new(&self.control));
         let _stop_with_us = stop.on_drop();
-        blocking(move || compare(&folder, doubt, &stop)).await
+        let shrink = self.shrink;
+        blocking(move || compare(&folder, doubt, shrink, &stop)).await
     }
 
     /// Copies what a copy lacks, and removes what is too much. `None` when that has to be left to a
@@ -126,8 +129,8 @@ impl Copier {
     }
 }
 
-fn compare(folder: &Folder, doubt: Doubt, stop: &Stop) -> Result<Option<Draft>> {
-    let lacks = Lacks::new();
+fn compare(folder: &Folder, doubt: Doubt, shrink: Shrink, stop: &Stop) -> Result<Option<Draft>> {
+    let (lacks, lost) = (Lacks::new(), AtomicU64::new(0));
     let comparison = Comparison {
         folder,
         changed_before: None,
@@ -136,6 +139,15 @@ fn compare(folder: &Folder, doubt: Doubt, stop: &Stop) -> Result<Option<Draft>> 
         stop,
     };
     let census = comparison.run(|path, aspect| {
+        // What is left out now has lost nothing.
+        let is_left_out = || {
+            let copy = folder.copy.join(path).symlink_metadata();
+            let is_folder = copy.is_ok_and(|copy| copy.is_dir());
+            folder.exclusions.cover_within(path, is_folder)
+        };
+        if aspect == Aspect::Extra && !is_left_out() {
+            lost.fetch_add(1, Ordering::Relaxed);
+        }
         let change = match aspect {
             Aspect::Missing | Aspect::Extra | Aspect::Kind => Change::Subtree,
             Aspect::Unseen => Change::Attributes,
@@ -143,5 +155,6 @@ fn compare(folder: &Folder, doubt: Doubt, stop: &Stop) -> Result<Option<Draft>> 
         };
         lacks.add(path, change);
     })?;
+    refuse_shrink(folder, lost.into_inner(), census.entries, shrink)?;
     Ok(lacks.into_draft(census))
 }

@@ -13,6 +13,7 @@ use diy_backup_core::{Error, ErrorKind, Result, Staging, write_private};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::Folder;
+use crate::walk::blocking;
 
 /// By how much a proven instant is set back. It covers the clock of a file server that goes behind ours, and the
 /// time that the kernel leaves a page dirty.
@@ -42,6 +43,9 @@ struct Copy {
     source: String,
     /// Since the Unix epoch.
     proven_until: Duration,
+    /// What was mounted around and in the source when it was copied last, each with the type of its file system.
+    #[serde(default)]
+    mounts: BTreeMap<String, String>,
 }
 
 impl Proven {
@@ -77,13 +81,40 @@ impl Proven {
 
     /// Says that a pass over all of `folder`, begun at `began`, has succeeded.
     pub(crate) fn set(&mut self, folder: &Folder, began: SystemTime) {
+        let proven_until = set_back(began)
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let source = name_of(&folder.source);
+        let known = self.record.copies.remove(&folder.role.label());
+        let mounts = known
+            .filter(|known| known.source == source)
+            .map(|known| known.mounts)
+            .unwrap_or_default();
         let copy = Copy {
-            source: name_of(&folder.source),
-            proven_until: set_back(began)
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default(),
+            source,
+            proven_until,
+            mounts,
         };
         self.record.copies.insert(folder.role.label(), copy);
+    }
+
+    /// Remembers what is mounted around and in `folder`, of which there is a good copy now.
+    pub(crate) fn set_mounts(&mut self, folder: &Folder, mounts: BTreeMap<PathBuf, String>) {
+        if let Some(copy) = self.record.copies.get_mut(&folder.role.label()) {
+            let named = mounts.into_iter();
+            copy.mounts = named.map(|(point, kind)| (name_of(&point), kind)).collect();
+        }
+    }
+
+    /// Returns what was mounted around and in `folder` when it was copied last, if that was ever written down.
+    pub(crate) fn mounts(&self, folder: &Folder) -> Option<&BTreeMap<String, String>> {
+        let copy = self.record.copies.get(&folder.role.label())?;
+        (copy.source == name_of(&folder.source)).then_some(&copy.mounts)
+    }
+
+    /// Returns where all this is written down.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether what earlier runs have written to the copies may not be on disk.
@@ -95,26 +126,27 @@ impl Proven {
     ///
     /// # Errors
     /// When it cannot be written down.
-    pub(crate) fn open(&mut self) -> Result<()> {
+    pub(crate) async fn open(&mut self) -> Result<()> {
         self.record.open = true;
-        self.write()
+        self.write().await
     }
 
     /// Writes down, durably, what is known of copies that are on disk.
     ///
     /// # Errors
     /// When it cannot be written; then the next run compares more than it would have to.
-    pub(crate) fn close(&mut self) -> Result<()> {
+    pub(crate) async fn close(&mut self) -> Result<()> {
         self.record.open = false;
-        self.write()
+        self.write().await
     }
 
-    fn write(&self) -> Result<()> {
+    async fn write(&self) -> Result<()> {
         let text = serde_json::to_vec_pretty(&self.record).map_err(|error| {
             Error::new(ErrorKind::Internal, "cannot write proven instants as JSON")
                 .with_source(error)
         })?;
-        write_private(&self.path, &text)
+        let path = self.path.clone();
+        blocking(move || write_private(&path, &text)).await
     }
 }
 
@@ -162,8 +194,8 @@ mod tests {
         assert_eq!(Proven::read(&staging).until(&folder, now), UNIX_EPOCH);
     }
 
-    #[test]
-    fn an_instant_holds_for_the_same_source_and_the_past_alone() {
+    #[tokio::test]
+    async fn an_instant_holds_for_the_same_source_and_the_past_alone() {
         let root = tempfile::tempdir().unwrap();
         let staging = Staging::new(root.path());
         let one = folder(root.path(), "/h");
@@ -172,9 +204,9 @@ mod tests {
         let mut proven = Proven::read(&staging);
         proven.set(&one, now);
         assert!(Proven::read(&staging).is_open(), "nothing is known yet");
-        proven.close().unwrap();
+        proven.close().await.unwrap();
         assert!(!Proven::read(&staging).is_open());
-        proven.open().unwrap();
+        proven.open().await.unwrap();
         let proven = Proven::read(&staging);
         assert!(proven.is_open());
         assert_eq!(proven.until(&one, now), set_back(now));

@@ -24,6 +24,19 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes what is at `relative` in the directory `copy` with everything in it, and follows no link on the way. The
+/// directory that it was in keeps its modification time. That there is nothing is no error.
+///
+/// # Errors
+/// When something is left.
+pub(crate) fn remove_in(copy: &Path, relative: &Path) -> Result<()> {
+    #[cfg(unix)]
+    return crate::beneath::remove(copy, relative)
+        .io_context(|| format!("cannot remove {}", copy.join(relative).display()));
+    #[cfg(not(unix))]
+    remove(&copy.join(relative))
+}
+
 fn remove_folder(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

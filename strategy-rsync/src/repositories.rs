@@ -62,6 +62,14 @@ pub(crate) fn is_one_of(repository: &Path, ids: &BTreeSet<RepositoryId>) -> bool
     id_of(repository).is_some_and(|id| ids.contains(&id))
 }
 
+/// Returns how many of these repositories a backup holds that leaves out those with one of these IDs.
+pub(crate) fn count_kept(repositories: &[PathBuf], excluded: &BTreeSet<RepositoryId>) -> u64 {
+    let kept = repositories
+        .iter()
+        .filter(|repository| !is_one_of(repository, excluded));
+    kept.count() as u64
+}
+
 /// The ID that the folder of a repository is called by.
 pub(crate) fn id_of(repository: &Path) -> Option<RepositoryId> {
     RepositoryId::new(repository.file_name()?.to_str()?)

@@ -28,19 +28,22 @@
 //! - *A copy that rsync made in this very pass* was read in this pass: the inode of such a copy has been created after
 //!   the pass began, as rsync writes a new file and renames it. It needs no second look.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use diy_backup_core::{Error, Result, ResultExt};
+use diy_backup_core::{Error, Result};
 
 use crate::census::{Census, Count};
 use crate::folder::Folder;
 use crate::platform::{self, Facts};
+use crate::surplus::Surplus;
 use crate::sync::{into_inner, lock};
-use crate::walk::{Entry, Stop, Walk};
+use crate::walk::{Entry, Stop, Walk, is_gone};
 
 /// Looks at every file of a folder while rsync copies it.
 #[derive(Debug, Clone)]
@@ -61,15 +64,29 @@ pub(crate) struct Scanned {
     pub(crate) census: Census,
     /// How many files the list holds.
     pub(crate) doubtful: u64,
-    /// Copies that have to go first, as they are linked to others than their originals are. Relative paths.
-    pub(crate) mislinked: Vec<PathBuf>,
+    /// How many entries of the copy have an original.
+    pub(crate) kept: u64,
+    /// What has to go from the copy.
+    pub(crate) surplus: Surplus,
+    /// Whether a directory is in the way of a file, which rsync does not remove.
+    pub(crate) has_conflicts: bool,
 }
 
 #[derive(Debug, Default)]
 struct Found {
     list: Option<BufWriter<File>>,
     doubtful: u64,
-    mislinked: Vec<PathBuf>,
+    kept: u64,
+    surplus: Surplus,
+    has_conflicts: bool,
+}
+
+/// What entries inherit from their directory.
+#[derive(Debug)]
+struct Inherited {
+    above: Above,
+    /// The originals' names, and which are directories, if it is a directory in the copy as well.
+    names: Option<HashMap<OsString, bool>>,
 }
 
 /// Whether something above an entry may have been moved to where it is.
@@ -99,21 +116,18 @@ impl Scan {
             exclusions: &self.folder.exclusions,
             stop,
         };
-        walk.run(Above::Settled, |entry, above| {
-            let facts = Facts::of(entry.metadata);
-            let kind = entry.metadata.file_type();
-            if kind.is_dir() || kind.is_file() || kind.is_symlink() {
-                count.add(entry.metadata);
-            }
-            count.note_name(entry.relative, entry.metadata);
-            if kind.is_dir() {
-                return Ok(Some(Above::of(&facts, self.proven_until, *above)));
-            }
-            if kind.is_file() {
-                self.look_at(entry, &facts, *above, &found)?;
-            }
-            Ok(None)
-        })?;
+        let top = Inherited {
+            above: Above::Settled,
+            names: Some(HashMap::new()),
+        };
+        walk.run_and_leave(
+            top,
+            |entry, directory| self.visit(entry, directory, &count, &found),
+            |path, directory| {
+                let names = directory.names.as_ref();
+                names.map_or(Ok(()), |names| self.look_for_more(path, names, &found))
+            },
+        )?;
         let found = into_inner(found);
         if let Some(mut list) = found.list {
             list.flush().map_err(|error| self.cannot_list(error))?;
@@ -121,8 +135,73 @@ impl Scan {
         Ok(Scanned {
             census: count.into_census(),
             doubtful: found.doubtful,
-            mislinked: found.mislinked,
+            kept: found.kept,
+            surplus: found.surplus,
+            has_conflicts: found.has_conflicts,
         })
+    }
+
+    fn visit(
+        &self,
+        entry: &Entry<'_>,
+        directory: &mut Inherited,
+        count: &Count,
+        found: &Mutex<Found>,
+    ) -> Result<Option<Inherited>> {
+        let facts = Facts::of(entry.metadata);
+        let kind = entry.metadata.file_type();
+        if !kind.is_dir() && !kind.is_file() && !kind.is_symlink() {
+            return Ok(None);
+        }
+        count.add(entry.metadata);
+        count.note_name(entry.relative, entry.metadata);
+        if let (Some(names), Some(name)) = (&mut directory.names, entry.relative.file_name()) {
+            names.insert(name.to_owned(), kind.is_dir());
+        }
+        if kind.is_dir() {
+            let copy = self.folder.copy.join(entry.relative);
+            let has_copy = directory.names.is_some()
+                && copy.symlink_metadata().is_ok_and(|copy| copy.is_dir());
+            return Ok(Some(Inherited {
+                above: Above::of(&facts, self.proven_until, directory.above),
+                names: has_copy.then(HashMap::new),
+            }));
+        }
+        if kind.is_file() {
+            self.look_at(entry, &facts, directory.above, found)?;
+        }
+        Ok(None)
+    }
+
+    /// Looks for what the copy of a directory holds besides these names, or as a directory where a file has to be.
+    fn look_for_more(
+        &self,
+        directory: &Path,
+        names: &HashMap<OsString, bool>,
+        found: &Mutex<Found>,
+    ) -> Result<()> {
+        let path = self.folder.copy.join(directory);
+        let cannot = |error| Error::io(format!("cannot read {}", path.display()), error);
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if is_gone(&error) => return Ok(()),
+            Err(error) => return Err(cannot(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(cannot)?;
+            let name = entry.file_name();
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let mut found = lock(found);
+            match names.get(&name) {
+                None => found.surplus.extra.push(directory.join(name)),
+                Some(false) if is_directory => {
+                    found.has_conflicts = true;
+                    found.surplus.unfit.push(directory.join(name));
+                }
+                Some(_) => found.kept += 1,
+            }
+        }
+        Ok(())
     }
 
     fn look_at(
@@ -146,7 +225,8 @@ impl Scan {
         };
         let copy_facts = Facts::of(&copy);
         if copy.is_file() && copy_facts.links > 1 && copy_facts.links != facts.links {
-            lock(found).mislinked.push(entry.relative.to_owned());
+            let path = entry.relative.to_owned();
+            lock(found).surplus.unfit.push(path);
             return self.list(entry.relative, found);
         }
         if facts.links > 1 || (looks_unchanged(entry, facts, &copy) && !self.is_new(&copy)) {
@@ -180,23 +260,6 @@ impl Scan {
 
     fn cannot_list(&self, error: std::io::Error) -> Error {
         Error::io(format!("cannot write {}", self.list.display()), error)
-    }
-}
-
-impl Scanned {
-    /// Takes the copies away that must not stay linked to what they are linked to.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
-    pub(crate) fn remove_mislinked(&self, copy: &Path) -> Result<()> {
-        for relative in &self.mislinked {
-            let path = copy.join(relative);
-            match std::fs::remove_file(&path) {
-                Err(error) if crate::walk::is_gone(&error) => {}
-                result => result.io_context(|| format!("cannot remove {}", path.display()))?,
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use diy_backup_core::{
-    Artifact, BackupContext, Events, LockWindow, Phase, Released, Result, ResultExt, Session,
-    Staging, async_trait,
+    Artifact, BackupContext, Events, InstanceKind, Inventory, LockWindow, Phase, Released, Result,
+    ResultExt, Session, Staging, async_trait,
 };
 use futures_util::future::try_join_all;
 
@@ -16,6 +16,8 @@ use crate::folder::{Folder, Role};
 use crate::mend::Doubt;
 use crate::platform;
 use crate::proven::{Proven, set_back};
+use crate::repositories;
+use crate::track;
 use crate::tracked::{CopiedFolder, Setback, Tracking};
 use crate::walk::blocking;
 
@@ -32,6 +34,7 @@ pub(crate) struct RsyncSession {
     copier: Copier,
     folders: Vec<CopiedFolder>,
     proven: Proven,
+    kind: InstanceKind,
     excluded: Vec<RepositoryId>,
     /// Where changes are tracked.
     tracking: Option<Tracking>,
@@ -43,6 +46,9 @@ pub(crate) struct RsyncSession {
 pub(crate) struct Task {
     /// Each with its path in the configuration.
     pub(crate) folders: Vec<(Folder, PathBuf)>,
+    /// What earlier runs have written down.
+    pub(crate) proven: Proven,
+    pub(crate) kind: InstanceKind,
     pub(crate) excluded: Vec<RepositoryId>,
     pub(crate) track_changes: TrackChanges,
     /// What the live pass will copy, as far as is known.
@@ -58,7 +64,7 @@ impl RsyncSession {
         let meter = cx.events().meter(Phase::Prepare);
         meter.set_total_bytes(task.expected_bytes.unwrap_or(0));
         let quiet = Quiet::No(meter);
-        let mut proven = Proven::read(cx.staging());
+        let mut proven = task.proven;
         for (folder, _) in &task.folders {
             make_place(folder).await?;
             if proven.is_open() {
@@ -66,7 +72,7 @@ impl RsyncSession {
                 copier.unsynced.add_all(&folder.copy);
             }
         }
-        proven.open()?;
+        proven.open().await?;
         let originals: Vec<Folder> = task.folders.iter().map(|(one, _)| one.clone()).collect();
         // What changes during the live passes has to be known, too.
         let tracking =
@@ -86,6 +92,7 @@ impl RsyncSession {
             copier,
             folders: copied,
             proven,
+            kind: task.kind,
             excluded: task.excluded,
             tracking: None,
             events: cx.events().clone(),
@@ -144,14 +151,17 @@ impl RsyncSession {
         ));
     }
 
-    fn describe(&self) -> Artifact {
-        let total = self.folders.iter().map(|copied| copied.census.bytes).sum();
-        let entries: u64 = self
-            .folders
-            .iter()
-            .map(|copied| copied.census.entries)
-            .sum();
-        let mut artifact = Artifact::staged(total)
+    fn describe(&self, repositories: u64) -> Artifact {
+        let sum = |count: fn(&Census) -> u64| {
+            let counts = self.folders.iter().map(|copied| count(&copied.census));
+            counts.sum::<u64>()
+        };
+        let entries = sum(|census| census.entries);
+        let inventory = Inventory::new()
+            .with_tree(entries, sum(|census| census.content_bytes))
+            .with_repositories(repositories);
+        let mut artifact = Artifact::staged(sum(|census| census.bytes))
+            .with_inventory(inventory)
             .with_detail("files", entries.to_string())
             .with_detail("rsync", self.copier.rsync.version.to_string())
             .with_detail("data-stores", (self.folders.len() - 1).to_string());
@@ -194,11 +204,24 @@ impl Session for RsyncSession {
             }
             None => synced.await?,
         }
-        for copied in &self.folders {
+        let folders: Vec<Folder> = self.folders.iter().map(|one| one.folder.clone()).collect();
+        let kind = self.kind;
+        let (repositories, mounts) = blocking(move || {
+            let mut repositories = 0;
+            for folder in &folders {
+                repositories += repositories::of(&folder.copy, folder.role, kind)?.len() as u64;
+            }
+            let mounts: Vec<_> = folders.iter().map(track::mounts_around).collect();
+            Ok((repositories, mounts))
+        })
+        .await?;
+        for (copied, mounts) in self.folders.iter().zip(mounts) {
             self.proven.set(&copied.folder, copied.began);
+            self.proven
+                .set_mounts(&copied.folder, mounts.unwrap_or_default());
         }
-        self.proven.close()?;
-        Ok(self.describe())
+        self.proven.close().await?;
+        Ok(self.describe(repositories))
     }
 
     /// Nothing is left outside the staging folder, and what is in it serves the next run.
@@ -297,7 +320,7 @@ async fn live_passes(
 /// Writes down what is known of the copies of a run that fails, so that the next one compares less.
 async fn keep(copier: &Copier, proven: &mut Proven) {
     let kept = match sync(copier).await {
-        Ok(()) => proven.close(),
+        Ok(()) => proven.close().await,
         Err(error) => Err(error),
     };
     if let Err(error) = kept {

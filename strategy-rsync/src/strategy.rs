@@ -1,7 +1,7 @@
 //! The home strategy `rsync`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use diy_backup_core::{
     BackupContext, CheckContext, Findings, HomeStrategy, InstanceKind, Leftover, Restore, Result,
@@ -12,9 +12,12 @@ use crate::check;
 use crate::config::RsyncConfig;
 use crate::copier::Copier;
 use crate::folder::Circumstances;
+use crate::proven::Proven;
 use crate::restore::RsyncRestore;
 use crate::rsync::Rsync;
 use crate::session::{self, RsyncSession, Task};
+use crate::source::{self, Anchors};
+use crate::sync::lock;
 use crate::unsynced::Unsynced;
 use crate::walk::blocking;
 
@@ -29,8 +32,16 @@ pub struct RsyncHome {
     kind: InstanceKind,
     data_stores: Vec<PathBuf>,
     restore: RsyncRestore,
-    /// What the last check expects the live pass to copy.
-    expected_bytes: Mutex<Option<u64>>,
+    checked: Mutex<LastCheck>,
+}
+
+/// What the last check has learnt for the backup that follows.
+#[derive(Debug, Clone, Default)]
+struct LastCheck {
+    /// What the live pass will copy.
+    expected_bytes: Option<u64>,
+    /// The sources that were looked at.
+    anchors: Vec<Anchors>,
 }
 
 impl RsyncHome {
@@ -46,7 +57,7 @@ impl RsyncHome {
             config,
             kind,
             data_stores,
-            expected_bytes: Mutex::default(),
+            checked: Mutex::default(),
         }
     }
 
@@ -78,36 +89,45 @@ impl HomeStrategy for RsyncHome {
 
     async fn check(&self, cx: &CheckContext) -> Result<Findings> {
         let checked = check::check(&self.config, self.kind, cx).await?;
-        *self
-            .expected_bytes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(checked.bytes_to_copy);
+        *lock(&self.checked) = LastCheck {
+            expected_bytes: Some(checked.bytes_to_copy),
+            anchors: checked.anchors,
+        };
         Ok(checked.findings)
     }
 
     async fn prepare(&self, cx: &BackupContext) -> Result<Box<dyn Session>> {
-        let expected_bytes = *self
-            .expected_bytes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let checked = lock(&self.checked).clone();
+        let (config, kind, context) = (self.config.clone(), self.kind, cx.clone());
+        let (folders, anchors, proven) = blocking(move || {
+            let folders = Circumstances::of_backup(&config, kind, &context).folders()?;
+            let has_stores = folders.len() > 1;
+            let known = Proven::read(context.staging());
+            for folder in &folders {
+                // What was checked may have been unmounted since, and there may have been no check.
+                Anchors::ensure_still(&checked.anchors, folder)?;
+                source::require(folder, kind, has_stores, &known)?;
+            }
+            session::tidy_data_stores(context.staging(), &folders)?;
+            let anchors: Vec<Anchors> = folders.iter().map(Anchors::of).collect();
+            Ok((folders, anchors, known))
+        })
+        .await?;
         let copier = Copier {
             rsync: Rsync::find(cx.control()).await?,
             control: cx.control().clone(),
+            anchors: anchors.into(),
+            shrink: cx.shrink(),
             unsynced: Unsynced::default(),
         };
-        let (config, kind, context) = (self.config.clone(), self.kind, cx.clone());
-        let folders = blocking(move || {
-            let folders = Circumstances::of_backup(&config, kind, &context).folders()?;
-            session::tidy_data_stores(context.staging(), &folders)?;
-            Ok(folders)
-        })
-        .await?;
         let configured = self.config.folders().map(Path::to_owned);
         let task = Task {
             folders: folders.into_iter().zip(configured).collect(),
+            proven,
+            kind,
             excluded: self.config.exclude_repositories.iter().cloned().collect(),
             track_changes: self.config.track_changes,
-            expected_bytes,
+            expected_bytes: checked.expected_bytes,
         };
         Ok(Box::new(RsyncSession::prepare(copier, task, cx).await?))
     }

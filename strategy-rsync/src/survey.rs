@@ -263,7 +263,7 @@ impl Plan {
     pub(crate) fn clear(&self, copy: &Path, stop: &Stop) -> Result<()> {
         for path in &self.remove {
             stop.ensure_going_on()?;
-            crate::remove::remove(&copy.join(path))?;
+            crate::remove::remove_in(copy, path)?;
         }
         for (path, modified) in &self.retime {
             let path = copy.join(path);

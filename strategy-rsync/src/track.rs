@@ -31,11 +31,11 @@ mod watch;
 
 pub(crate) use dirty::{Change, Dirty, Full};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{Tracker, ensure_local};
+pub(crate) use other::{Tracker, ensure_local, mounts_around};
 #[cfg(target_os = "linux")]
 pub(crate) use tracker::Tracker;
 #[cfg(target_os = "linux")]
-pub(crate) use watch::ensure_local;
+pub(crate) use watch::{ensure_local, mounts_around};
 
 /// Why changes cannot be tracked on this machine, by this user or in these folders.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -228,6 +228,7 @@ impl Tracking {
             .await?;
             copied.census.entries = verified.entries;
             copied.census.bytes = verified.bytes;
+            copied.census.content_bytes = verified.content_bytes;
             copied.began = opened.at;
         }
         Ok(())

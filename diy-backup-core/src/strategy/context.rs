@@ -6,6 +6,7 @@ use crate::control::Control;
 use crate::error::Result;
 use crate::event::{Events, Silent};
 use crate::id::BackupId;
+use crate::inventory::Shrink;
 use crate::journal::{Journal, JournalRecord, Operation};
 use crate::manifest::{Manifest, PartName};
 use crate::staging::Staging;
@@ -72,6 +73,7 @@ struct BackupInner {
     database: DatabaseLocation,
     home: HomeCoverage,
     control: Control,
+    shrink: Shrink,
     events: Events,
     journal: Journal,
 }
@@ -91,6 +93,7 @@ impl BackupContext {
                 database: DatabaseLocation::External,
                 home: HomeCoverage::none(),
                 control: Control::new(),
+                shrink: Shrink::Refused,
                 events: Events::new(Arc::new(Silent)),
                 journal,
             }),
@@ -112,6 +115,12 @@ impl BackupContext {
     #[must_use]
     pub fn with_home(self, home: HomeCoverage) -> Self {
         self.change(|inner| inner.home = home)
+    }
+
+    /// The same with another answer to a source that has lost most of itself.
+    #[must_use]
+    pub fn with_shrink(self, shrink: Shrink) -> Self {
+        self.change(|inner| inner.shrink = shrink)
     }
 
     /// The same with other levers.
@@ -180,6 +189,11 @@ impl BackupContext {
     /// What travels with the home directory.
     pub fn home(&self) -> &HomeCoverage {
         &self.inner.home
+    }
+
+    /// What is done about a source that has lost most of itself.
+    pub fn shrink(&self) -> Shrink {
+        self.inner.shrink
     }
 
     /// How the run is told to stop.

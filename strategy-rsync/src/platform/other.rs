@@ -73,6 +73,10 @@ pub(crate) fn sync_entry(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) fn numbers_files_anew(_: &Path) -> bool {
+    true
+}
+
 pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
     Ok(path.parent().is_none())
 }

@@ -115,6 +115,19 @@ pub(crate) fn sync_entry(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Returns `true` where a file may have another inode number when it is looked at the next time.
+#[cfg(target_os = "linux")]
+pub(crate) fn numbers_files_anew(path: &Path) -> bool {
+    /// The type of FUSE, which forgets its own numbers when memory is short.
+    const FUSE: u64 = 0x6573_5546;
+    rustix::fs::statfs(path).is_ok_and(|found| u64::try_from(found.f_type) == Ok(FUSE))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn numbers_files_anew(_: &Path) -> bool {
+    true
+}
+
 /// Whether the folder `path` is where a file system is mounted, so that it cannot be replaced.
 pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
     let own = std::fs::metadata(path)?;

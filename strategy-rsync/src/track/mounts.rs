@@ -19,7 +19,7 @@ pub(super) struct Mount {
     /// Major and minor number, as they are written.
     device: String,
     pub(super) point: PathBuf,
-    kind: String,
+    pub(super) kind: String,
 }
 
 impl Mount {

@@ -1,6 +1,7 @@
 //! Systems whose kernel does not tell what changes in a whole file system.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::{Dirty, Lost, Unavailable};
 use crate::folder::Folder;
@@ -32,6 +33,11 @@ impl Tracker {
     pub(crate) fn has_changed(&self, _: usize, _: &Path) -> Result<bool, Lost> {
         match *self {}
     }
+}
+
+/// What is mounted is not known.
+pub(crate) fn mounts_around(_: &Folder) -> Option<BTreeMap<PathBuf, String>> {
+    None
 }
 
 /// What times mean is known of Linux alone.

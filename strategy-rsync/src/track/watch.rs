@@ -1,7 +1,7 @@
 //! Which file systems have to be watched, and whether that can tell everything.
 
-use std::collections::HashSet;
-use std::path::Path;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use super::Unavailable;
 use super::mounts::{self, Mount};
@@ -40,6 +40,22 @@ pub(crate) fn ensure_local(folders: &[Folder]) -> Result<(), Unavailable> {
     mounts_within(&watched, &mounts)
         .iter()
         .try_for_each(Mount::ensure_local)
+}
+
+/// Returns the mount points that `folder` is seen through, the root of everything aside, each with the type of its
+/// file system: the one around it, and those in it that are not left out of its copy. `None` where it is not known.
+pub(crate) fn mounts_around(folder: &Folder) -> Option<BTreeMap<PathBuf, String>> {
+    let mounts = mounts::all().ok()?;
+    let around = mount_of(&folder.source, &mounts).filter(|mount| mount.point != Path::new("/"));
+    let within = mounts::below(&mounts, &folder.source).filter(|mount| {
+        let relative = mount.point.strip_prefix(&folder.source);
+        relative.is_ok_and(|relative| !folder.exclusions.cover_within(relative, true))
+    });
+    let all = around.into_iter().chain(within);
+    Some(
+        all.map(|mount| (mount.point.clone(), mount.kind.clone()))
+            .collect(),
+    )
 }
 
 /// The mount that `path` is seen through, if no other was put over it.

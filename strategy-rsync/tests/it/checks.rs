@@ -51,9 +51,12 @@ async fn a_home_that_is_missing_or_another_folder_is_found() {
     let other = bench.path("other");
     fs::create_dir(&other).unwrap();
     let findings = strategy_for(&other, &[], "").check(&cx).await.unwrap();
+    assert!(has(&findings, Severity::Error, "is an empty directory"));
+    fs::create_dir(other.join("unrelated")).unwrap();
+    let findings = strategy_for(&other, &[], "").check(&cx).await.unwrap();
     assert!(has(
         &findings,
-        Severity::Warning,
+        Severity::Error,
         "does not look like the home"
     ));
 }

@@ -60,7 +60,12 @@ impl Harness for Environment {
         }
         fs::write(data.join("changing"), round.to_string()).unwrap();
         if round % 100 == 3 {
-            fs::remove_dir_all(data.join("repositories")).unwrap();
+            // Much goes at once, and not so much that the source is taken for lost.
+            for pushes in (0..round).filter(|pushes| pushes % 3 == 0) {
+                let gone = data.join(format!("repositories/1/pushes/{pushes}"));
+                let _ = fs::remove_dir_all(gone);
+            }
+            let _ = fs::remove_file(data.join("repositories/1/HEAD"));
             fs::create_dir_all(data.join("repositories/2")).unwrap();
             fs::write(data.join("repositories/2/HEAD"), "ref: refs/heads/x\n").unwrap();
         }

@@ -24,6 +24,8 @@ mod random_trees;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
+mod sources;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tracking;

@@ -160,6 +160,9 @@ proptest! {
         }
         let folder = tempfile::tempdir().unwrap();
         let (home, store) = (folder.path().join("home"), folder.path().join("store"));
+        // Without these, neither would be taken for what it is to be.
+        fs::create_dir_all(home.join("shared/data/repositories")).unwrap();
+        fs::create_dir_all(store.join("repositories")).unwrap();
         plant(&home, &home_paths);
         plant(&store, &store_paths);
         let text = format!(

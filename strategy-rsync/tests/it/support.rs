@@ -61,6 +61,21 @@ impl Bench {
         self.folder.path().join(name)
     }
 
+    /// How many repositories home and data stores have.
+    pub(crate) fn repositories(&self) -> u64 {
+        let in_home = std::fs::read_dir(self.home.path.join("shared/data/repositories"));
+        let mut count = in_home.unwrap().count();
+        for store in &self.home.data_stores {
+            let level = |path: PathBuf| {
+                let entries = std::fs::read_dir(path).unwrap();
+                entries.map(|entry| entry.unwrap().path())
+            };
+            let deep = level(store.join("repositories")).flat_map(level);
+            count += deep.flat_map(level).count();
+        }
+        count as u64
+    }
+
     pub(crate) fn staging(&self) -> Staging {
         Staging::new(self.path("staging"))
     }
