@@ -137,6 +137,9 @@ async fn look(
         .with_tables(instance::count(&tables))
         .with_bytes(bytes);
     look_at_instance(psql, &config.name, &tables, findings).await?;
+    if cx.purpose == Purpose::Everything && config.owner.is_none() && !facts.superuser {
+        look_at_owners(psql, config, &tables, findings).await?;
+    }
     let files = OTHER_FILES + tables.len() as u64;
     findings.staged_bytes += bytes;
     findings.staged_files += files;
@@ -168,6 +171,51 @@ pub(crate) async fn look_at_instance(
     }
     let stores = instance::data_stores(psql, tables).await?;
     findings.data_stores = stores.into_iter().map(Into::into).collect();
+    Ok(())
+}
+
+/// A restore gives everything back to whom it belonged, which takes membership in those roles.
+async fn look_at_owners(
+    psql: &mut Psql,
+    config: &PostgresConfig,
+    tables: &[facts::Table],
+    findings: &mut Findings,
+) -> std::result::Result<(), Failure> {
+    #[derive(Deserialize)]
+    struct Role {
+        name: String,
+    }
+    let foreign: Vec<Role> = psql
+        .query("SELECT rolname AS name FROM pg_roles WHERE NOT pg_has_role(oid, 'MEMBER')")
+        .await?;
+    let owned = |role: &&Role| {
+        let mut tables = tables.iter().filter(|table| !table.of_extension);
+        tables.any(|table| table.owner == role.name)
+    };
+    let foreign: Vec<&str> = foreign
+        .iter()
+        .filter(owned)
+        .map(|role| role.name.as_str())
+        .collect();
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let login = sql::identifier(&config.username);
+    let grants: Vec<String> = foreign
+        .iter()
+        .map(|owner| format!("GRANT {} TO {login};", sql::identifier(owner)))
+        .collect();
+    findings.warning(
+        SUBJECT,
+        format!(
+            "a restore with this login would fail: it may not give back what belongs to {}",
+            foreign.join(", ")
+        ),
+        format!(
+            "Restore with the owner or a superuser as `username`, or run as a superuser: `{}`",
+            grants.join(" ")
+        ),
+    );
     Ok(())
 }
 

@@ -33,7 +33,8 @@ pub struct PostgresConfig {
     /// every table when it starts, and a statement such as `ALTER TABLE` waits; with more, it makes the dump fail.
     #[serde(default = "default_jobs")]
     pub jobs: NonZeroU16,
-    /// The role that owns what a restore makes; unless set, the owner of the empty database there is, else `username`.
+    /// The role that owns everything that a restore makes. Unless set, everything belongs to whom it belonged; in an
+    /// empty database that was made for an ordinary role other than the original's, to that role.
     #[serde(default)]
     pub owner: Option<String>,
     /// The database that a restore is connected to while it creates and renames others; `postgres` unless set.

@@ -50,6 +50,8 @@ pub(crate) struct Locale {
     pub(crate) ctype: Option<String>,
     /// The locale of a provider other than libc.
     pub(crate) of_provider: Option<String>,
+    /// Rules that ICU sorts by beside those of the locale.
+    pub(crate) rules: Option<String>,
 }
 
 impl Locale {
@@ -71,9 +73,14 @@ impl Locale {
         } else {
             "NULL::text"
         };
+        let rules = if release >= Release::major(16) {
+            "d.daticurules"
+        } else {
+            "NULL::text"
+        };
         let sql = format!(
             "SELECT pg_encoding_to_char(d.encoding) AS encoding, {provider} AS provider, \
-             d.datcollate AS collate, d.datctype AS ctype, {of_provider} AS of_provider \
+             d.datcollate AS collate, d.datctype AS ctype, {of_provider} AS of_provider, {rules} AS rules \
              FROM pg_database d WHERE d.datname = {}",
             crate::sql::literal(database)
         );

@@ -29,6 +29,7 @@ mod failure;
 mod files;
 mod fslevel;
 mod instance;
+mod original;
 mod pin;
 mod psql;
 mod release;
@@ -37,6 +38,7 @@ mod script;
 mod server;
 mod session;
 mod sql;
+mod statement;
 mod strategy;
 mod toc;
 

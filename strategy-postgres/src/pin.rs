@@ -52,7 +52,6 @@ impl PinSession {
             lock_timeout: config.lock_timeout.get(),
             tables: Vec::new(),
         };
-        session.stay_while_idle().await?;
         session.list_tables().await?;
         Ok((session, facts))
     }
@@ -141,17 +140,6 @@ impl PinSession {
 
     pub(crate) async fn close(self) {
         self.psql.close().await;
-    }
-
-    /// Between here and the pin lies the drain, which may take minutes.
-    async fn stay_while_idle(&mut self) -> Result<()> {
-        if self.release < Release::major(14) {
-            return Ok(());
-        }
-        self.psql
-            .execute("SET idle_session_timeout = 0")
-            .await
-            .map_err(|failure| failure.doing("keep the session open"))
     }
 
     async fn list_tables(&mut self) -> Result<()> {

@@ -13,6 +13,13 @@ use crate::script::copy_uncommitted;
 use crate::server::Server;
 use crate::sql;
 
+/// Nothing that a schema of the database defines may stand in for what the catalog defines. And no limit that was set for
+/// the role or the database, as sites do against hanging requests, may end what takes its time or waits for a window: as
+/// far as the server knows them.
+const PREPARE_SESSION: &str = "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false) UNION ALL \
+    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('statement_timeout', \
+    'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout') AND setting <> '0'";
+
 /// An open session. Dropping it ends `psql`, and the server rolls back what was not committed.
 #[derive(Debug)]
 pub(crate) struct Psql {
@@ -47,9 +54,7 @@ impl Psql {
             control: control.clone(),
             tag: format!("-- {:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
         };
-        // Nothing that a schema of the database defines may stand in for what the catalog defines.
-        let search_path = "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false)";
-        match session.run(search_path).await {
+        match session.run(PREPARE_SESSION).await {
             Ok(_) => Ok(session),
             Err(Failure::Lost(error)) => Err(failure::cannot_log_in(server, database, error)),
             Err(refused) => Err(refused.doing("begin a session")),

@@ -3,7 +3,9 @@
 mod commit;
 mod create;
 mod fill;
+mod ownership;
 mod place;
+mod properties;
 mod session;
 mod target;
 
@@ -14,14 +16,16 @@ use diy_backup_core::{
 
 use crate::config::PostgresConfig;
 use crate::facts::{Facts, Locale};
+use crate::original::Original;
 use crate::psql::Psql;
 use crate::release::Release;
 use crate::server::{Server, tool_release};
 use crate::sql;
 use crate::strategy::PostgresStrategy;
+use ownership::Owners;
 use place::{Beside, Place};
 use session::{RestoreInto, RestorePlan};
-use target::{OwnerRole, Standing};
+use target::Standing;
 
 #[async_trait]
 impl Restore for PostgresStrategy {
@@ -83,16 +87,11 @@ async fn plan(config: &PostgresConfig, cx: &RestoreContext) -> Result<RestorePla
     tool_release(config, "psql", control).await?;
     ensure_client_reads(client, cx)?;
     let server = Server::reach(config).await?;
-    let wanted_owner = config.owner.as_ref().unwrap_or(&config.username);
     let mut psql = Psql::open(&server, &config.maintenance_database, control).await?;
     let looked = async {
         let facts = Facts::of(&mut psql).await?;
-        let standing = target::look(&mut psql, &config.name, wanted_owner).await?;
-        let locale = if standing.target_exists {
-            Locale::of(&mut psql, facts.release(), &config.name).await?
-        } else {
-            None
-        };
+        let standing = Standing::of(&mut psql, facts.release(), &config.name).await?;
+        let locale = Locale::of(&mut psql, facts.release(), &config.name).await?;
         Ok((facts, standing, locale))
     }
     .await;
@@ -105,18 +104,23 @@ async fn plan(config: &PostgresConfig, cx: &RestoreContext) -> Result<RestorePla
         return Err(Error::new(ErrorKind::Check, message)
             .with_hint("Let `host` and `port` lead to the primary server."));
     }
-    ensure_owner(config, wanted_owner, &standing)?;
-    if standing.target_exists {
+    // The dump itself is not there yet, and says more; what is wrong is better known now.
+    let recorded = cx.artifact().and_then(Original::recorded);
+    let recorded = recorded.unwrap_or_default();
+    Owners::decide(config, &standing, &recorded)?;
+    ensure_extensions(&standing, &recorded)?;
+    let place = choose_place(config, &standing)?;
+    if standing.target.is_some() {
         let mut psql = Psql::open(&server, &config.name, control).await?;
-        let empty = target::ensure_empty(&mut psql, &config.name).await;
+        let ready = target::ensure_ready(&mut psql, config, &place).await;
         psql.close().await;
-        empty?;
+        ready?;
     }
     ensure_encoding(config, cx, target_locale.as_ref())?;
     Ok(RestorePlan {
         cx: cx.clone(),
-        place: choose_place(config, &standing)?,
-        owner: owner_of_content(config, &standing),
+        place,
+        standing,
         server,
         client,
         release: facts.release(),
@@ -124,15 +128,28 @@ async fn plan(config: &PostgresConfig, cx: &RestoreContext) -> Result<RestorePla
     })
 }
 
-fn choose_place(config: &PostgresConfig, standing: &Standing) -> Result<Place> {
-    let may_replace = !standing.target_exists || standing.target_owner.is_some();
-    if standing.creates_databases && may_replace {
-        return Ok(Place::Beside(Beside::new(
-            &config.name,
-            standing.target_exists,
-        )));
+/// An extension that cannot be installed would end the restore half way.
+fn ensure_extensions(standing: &Standing, original: &Original) -> Result<()> {
+    let missing = standing.missing_extensions(&original.extensions);
+    if missing.is_empty() {
+        return Ok(());
     }
-    if standing.target_exists {
+    let message = format!(
+        "the server does not have extensions that the dump needs: {}",
+        missing.join(", ")
+    );
+    Err(Error::new(ErrorKind::Check, message).with_hint(
+        "Install them on the server (on Debian and Ubuntu most are in `postgresql-contrib` or `postgresql-NN-…`).",
+    ))
+}
+
+fn choose_place(config: &PostgresConfig, standing: &Standing) -> Result<Place> {
+    let target_exists = standing.target.is_some();
+    let may_replace = !target_exists || standing.usable_owner().is_some();
+    if standing.login.creates_databases && may_replace {
+        return Ok(Place::Beside(Beside::new(&config.name, target_exists)));
+    }
+    if target_exists {
         return Ok(Place::Inside {
             target: config.name.clone(),
         });
@@ -148,31 +165,6 @@ fn choose_place(config: &PostgresConfig, standing: &Standing) -> Result<Place> {
         sql::identifier(owner),
         sql::identifier(&config.username)
     )))
-}
-
-/// Who has made the empty database has said by that who is to own it, unless the configuration says otherwise.
-fn owner_of_content(config: &PostgresConfig, standing: &Standing) -> String {
-    let owner = config.owner.as_ref().or(standing.target_owner.as_ref());
-    owner.unwrap_or(&config.username).clone()
-}
-
-fn ensure_owner(config: &PostgresConfig, owner: &str, standing: &Standing) -> Result<()> {
-    let quoted = sql::identifier(owner);
-    if standing.owner == OwnerRole::Missing {
-        let message = format!("the role {owner:?}, which is to own the database, does not exist");
-        return Err(Error::new(ErrorKind::Check, message).with_hint(format!(
-            "Run as a superuser: `CREATE ROLE {quoted} LOGIN;`, or correct `owner`."
-        )));
-    }
-    if standing.owner == OwnerRole::Foreign {
-        let login = &config.username;
-        let message = format!("{login:?} may not give a database to the role {owner:?}");
-        return Err(Error::new(ErrorKind::Check, message).with_hint(format!(
-            "Run as a superuser: `GRANT {quoted} TO {};`.",
-            sql::identifier(login)
-        )));
-    }
-    Ok(())
 }
 
 fn ensure_client_reads(client: Release, cx: &RestoreContext) -> Result<()> {

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use crate::config::PostgresConfig;
 use crate::release::Release;
+use crate::sql;
 
 const PACKAGE: &str = "postgresql-client";
 
@@ -63,9 +64,7 @@ impl Server {
         format!("{} port {}", self.config.host, self.config.port)
     }
 
-    /// A tool that connects to `database` unless its arguments say otherwise.
-    ///
-    /// The name goes by environment, where a `=`, a blank or a leading dash in it mean nothing.
+    /// A tool that connects to `database`.
     pub(crate) fn tool(&self, program: &str, database: &str) -> Tool {
         let config = &self.config;
         let mut tool = local_tool(config, program);
@@ -76,7 +75,7 @@ impl Server {
             .env("PGHOST", &config.host)
             .env("PGPORT", config.port.to_string())
             .env("PGUSER", &config.username)
-            .env("PGDATABASE", database)
+            .arg(format!("--dbname={}", sql::connection_to(database)))
             .env("PGAPPNAME", "diy-backup");
         if let Some(mode) = config.ssl_mode {
             tool = tool.env("PGSSLMODE", mode.as_str());

@@ -11,6 +11,7 @@ use crate::facts::{Facts, Locale, Table};
 use crate::failure::Failure;
 use crate::files;
 use crate::instance;
+use crate::original::Original;
 use crate::pin::{PinSession, Pinned};
 use crate::release::Release;
 
@@ -160,7 +161,12 @@ impl DumpSession {
         self.pin.ensure_held(pinned).await
     }
 
-    async fn describe(&mut self, bytes: u64, tables: &[Table]) -> Result<Artifact> {
+    async fn describe(
+        &mut self,
+        bytes: u64,
+        tables: &[Table],
+        original: &Original,
+    ) -> Result<Artifact> {
         let facts = &self.plan.facts;
         let inventory = Inventory::new()
             .with_tables(instance::count(tables))
@@ -172,6 +178,7 @@ impl DumpSession {
             .with_detail("client-version", self.plan.client.to_string())
             .with_detail("encoding", &facts.encoding)
             .with_detail("tables", tables.len().to_string());
+        artifact = original.record(artifact);
         let release = facts.release();
         let locale = Locale::of(self.pin.psql(), release, &self.plan.config.name)
             .await
@@ -182,6 +189,7 @@ impl DumpSession {
                 ("collate", locale.collate),
                 ("ctype", locale.ctype),
                 ("locale", locale.of_provider),
+                ("icu-rules", locale.rules),
             ];
             for (name, value) in details {
                 if let Some(value) = value {
@@ -230,10 +238,11 @@ impl Session for DumpSession {
         };
         let directory = self.plan.dump.directory().to_owned();
         let control = self.plan.cx.control().clone();
-        dump::verify(&self.plan.config, &directory, &tables, &control).await?;
+        let toc = dump::verify(&self.plan.config, &directory, &tables, &control).await?;
+        let original = Original::of(&self.plan.config, &directory, &toc, &control).await?;
         let bytes = files::blocking(move || files::settle(&directory)).await??;
         self.meter.set_done_bytes(self.plan.estimated_bytes);
-        self.describe(bytes, &tables).await
+        self.describe(bytes, &tables, &original).await
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {

@@ -20,10 +20,15 @@ pub(crate) fn literal(text: &str) -> String {
     }
 }
 
-/// A libpq connection string that names a database and nothing else, for tools that take one in place of a name.
+/// Signs of life for connections on which nothing else happens: a pinned transaction may wait for hours while firewalls
+/// forget connections after a few minutes, and the kernel's own first one comes after two hours.
+const KEEPALIVES: &str =
+    "keepalives=1 keepalives_idle=60 keepalives_interval=20 keepalives_count=9";
+
+/// A libpq connection string for tools that take one in place of a database's name. The environment has the rest.
 pub(crate) fn connection_to(database: &str) -> String {
     let quoted = database.replace('\\', "\\\\").replace('\'', "\\'");
-    format!("dbname='{quoted}'")
+    format!("dbname='{quoted}' {KEEPALIVES}")
 }
 
 /// `name` with `suffix`, shortened at the end of the name so that PostgreSQL keeps all of it.
@@ -47,7 +52,7 @@ mod tests {
         assert_eq!(qualified("s", "T b"), "\"s\".\"T b\"");
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
-        assert_eq!(connection_to("a=b 'c\\"), "dbname='a=b \\'c\\\\'");
+        assert!(connection_to("a=b 'c\\").starts_with("dbname='a=b \\'c\\\\' keepalives=1"));
     }
 
     #[test]

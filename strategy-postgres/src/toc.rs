@@ -55,28 +55,34 @@ impl Toc {
         })
     }
 
-    /// The list for `pg_restore --use-list`, without what the target has from the start, what needs a superuser and
-    /// adds nothing, and what would reach out to other servers.
-    pub(crate) fn restorable(&self) -> String {
-        let mut list = String::new();
-        for line in self
-            .lines
-            .iter()
-            .filter(|line| is_restorable(without_numbers(line)))
-        {
-            list.push_str(line);
-            list.push('\n');
-        }
-        list
+    /// The list for `pg_restore --use-list` of what a restore must have: tables, their data, and all that hangs on them.
+    pub(crate) fn content(&self) -> String {
+        self.list(|entry| !is_left_out(entry) && !is_extra(entry))
     }
 
-    /// The list with nothing but the database itself.
-    pub(crate) fn database_only(&self) -> Option<String> {
-        let is_database = |line: &&String| without_numbers(line).starts_with("DATABASE - ");
-        self.lines
-            .iter()
-            .find(is_database)
-            .map(|line| format!("{line}\n"))
+    /// The list of what a restore has as far as the login may make it: grants, publications, labels, the public schema.
+    pub(crate) fn extras(&self) -> String {
+        self.list(|entry| !is_left_out(entry) && is_extra(entry))
+    }
+
+    /// Returns `true` if one of the entries ends with this owner.
+    pub(crate) fn names_owner(&self, owner: &str) -> bool {
+        self.entries().any(|entry| {
+            entry
+                .strip_suffix(owner)
+                .is_some_and(|rest| rest.ends_with(' '))
+        })
+    }
+
+    fn list(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let mut list = String::new();
+        for line in &self.lines {
+            if wanted(without_numbers(line)) {
+                list.push_str(line);
+                list.push('\n');
+            }
+        }
+        list
     }
 }
 
@@ -93,20 +99,38 @@ fn without_numbers(line: &str) -> &str {
     rest.splitn(3, ' ').nth(2).unwrap_or(rest)
 }
 
-fn is_restorable(entry: &str) -> bool {
-    const LEFT_OUT: [&str; 10] = [
-        "COMMENT - EXTENSION ",
-        "COMMENT - SCHEMA public ",
+/// What every database has from the start, what is the creator's affair, and what would follow another server.
+fn is_left_out(entry: &str) -> bool {
+    const LEFT_OUT: [&str; 8] = [
         "EXTENSION - plpgsql",
+        "COMMENT - EXTENSION plpgsql",
+        "DATABASE ",
+        "ACL - DATABASE ",
+        "COMMENT - DATABASE ",
+        "SECURITY LABEL - DATABASE ",
+        "SUBSCRIPTION ",
+        "COMMENT - SUBSCRIPTION ",
+    ];
+    LEFT_OUT.iter().any(|kind| entry.starts_with(kind))
+}
+
+/// What an ordinary role may not make, and what a database can do its work without.
+fn is_extra(entry: &str) -> bool {
+    const EXTRAS: [&str; 11] = [
         "SCHEMA - public ",
+        "COMMENT - SCHEMA public ",
+        "COMMENT - EXTENSION ",
+        "COMMENT - EVENT TRIGGER ",
+        "COMMENT - PUBLICATION ",
         "ACL ",
         "DEFAULT ACL ",
         "PUBLICATION ",
-        "SUBSCRIPTION ",
-        "DATABASE ",
         "SECURITY LABEL ",
+        "EVENT TRIGGER ",
+        "POLICY ",
     ];
-    !LEFT_OUT.iter().any(|kind| entry.starts_with(kind))
+    let of_policy = entry.starts_with("COMMENT ") && entry.contains(" POLICY ");
+    of_policy || EXTRAS.iter().any(|kind| entry.starts_with(kind))
 }
 
 #[cfg(test)]
@@ -130,14 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_target_has_or_may_not_be_given_is_left_out() {
-        let list = Toc::parse(LIST).restorable();
-        assert!(list.contains("EXTENSION - pg_trgm") && list.contains("TABLE DATA"));
-        assert!(!list.contains("COMMENT") && !list.contains("ACL") && !list.contains("DATABASE"));
-        let database = Toc::parse(LIST).database_only();
-        assert_eq!(
-            database.as_deref(),
-            Some("3400; 1262 16385 DATABASE - bit bucket owner\n")
-        );
+    fn what_must_be_restored_is_told_from_what_may() {
+        let toc = Toc::parse(LIST);
+        let (content, extras) = (toc.content(), toc.extras());
+        assert!(content.contains("EXTENSION - pg_trgm") && content.contains("TABLE DATA"));
+        assert!(!content.contains("COMMENT") && !content.contains("ACL"));
+        assert!(extras.contains("COMMENT - EXTENSION pg_trgm") && extras.contains("ACL - SCHEMA"));
+        assert!(!content.contains("DATABASE") && !extras.contains("DATABASE"));
+        assert!(toc.names_owner("owner") && !toc.names_owner("wner"));
     }
 }

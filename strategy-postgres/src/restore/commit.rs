@@ -52,29 +52,24 @@ pub(super) async fn copy_properties(
         return Ok(());
     }
     let mut psql = Psql::open(server, &server.config().maintenance_database, control).await?;
-    let copied = match property_statements(&mut psql, beside).await {
-        Ok(statements) => run_all(&mut psql, &statements).await,
-        Err(failure) => Err(failure),
-    };
-    psql.close().await;
-    match copied {
-        Ok(()) => Ok(()),
-        Err(Failure::Refused(refusal)) => {
-            events.warning(format!(
-                "privileges and settings of the empty database {:?} could not be carried over: {refusal}",
-                beside.target
-            ));
-            Ok(())
+    let copied = async {
+        for statement in property_statements(&mut psql, beside).await? {
+            match psql.execute(&statement).await {
+                Ok(()) => {}
+                Err(Failure::Refused(refusal)) => events.warning(format!(
+                    "a privilege or setting of the empty database {:?} could not be carried over: {refusal}",
+                    beside.target
+                )),
+                Err(lost) => return Err(lost),
+            }
         }
-        Err(lost) => Err(lost.doing("carry over privileges and settings of the empty database")),
-    }
-}
-
-async fn run_all(psql: &mut Psql, statements: &[String]) -> std::result::Result<(), Failure> {
-    for statement in statements {
-        psql.execute(statement).await?;
-    }
-    Ok(())
+        Ok(())
+    };
+    let copied = copied.await;
+    psql.close().await;
+    copied.map_err(|lost: Failure| {
+        lost.doing("carry over privileges and settings of the empty database")
+    })
 }
 
 async fn property_statements(
@@ -91,6 +86,7 @@ async fn property_statements(
     struct Setting {
         name: String,
         value: String,
+        role: Option<String>,
     }
     let name = sql::literal(&beside.target);
     let new = sql::identifier(&beside.temporary);
@@ -103,9 +99,10 @@ async fn property_statements(
         .await?;
     let settings: Vec<Setting> = psql
         .query(&format!(
-            "SELECT split_part(s.setting, '=', 1) AS name, substr(s.setting, strpos(s.setting, '=') + 1) AS value \
-             FROM (SELECT unnest(r.setconfig) AS setting FROM pg_db_role_setting r JOIN pg_database d ON d.oid = r.setdatabase \
-             WHERE d.datname = {name} AND r.setrole = 0) AS s WHERE s.setting ~ '^[A-Za-z_][A-Za-z0-9_.]*='"
+            "SELECT split_part(s.setting, '=', 1) AS name, substr(s.setting, strpos(s.setting, '=') + 1) AS value, \
+               s.role FROM (SELECT unnest(r.setconfig) AS setting, o.rolname AS role FROM pg_db_role_setting r \
+               JOIN pg_database d ON d.oid = r.setdatabase LEFT JOIN pg_roles o ON o.oid = r.setrole \
+               WHERE d.datname = {name}) AS s WHERE s.setting ~ '^[A-Za-z_][A-Za-z0-9_.]*='"
         ))
         .await?;
     let has_own_privileges = target_has_privileges(psql, &name).await?;
@@ -127,14 +124,18 @@ async fn property_statements(
             grant.privilege
         ));
     }
-    for Setting { name, value } in settings {
+    for Setting { name, value, role } in settings {
         // The server's own form of a list cannot be told from a text; taken from the session, it stays what it is.
         statements.push(format!(
             "SELECT pg_catalog.set_config({}, {}, false)",
             sql::literal(&name),
             sql::literal(&value)
         ));
-        statements.push(format!("ALTER DATABASE {new} SET {name} FROM CURRENT"));
+        let whose = match role {
+            Some(role) => format!("ROLE {} IN DATABASE {new}", sql::identifier(&role)),
+            None => format!("DATABASE {new}"),
+        };
+        statements.push(format!("ALTER {whose} SET {name} FROM CURRENT"));
     }
     Ok(statements)
 }

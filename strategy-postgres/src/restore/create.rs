@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use diy_backup_core::{Artifact, Control, Error, ErrorKind, Result};
+use diy_backup_core::{Artifact, Error, ErrorKind, Result};
 use serde::Deserialize;
 
-use crate::config::PostgresConfig;
 use crate::facts::Locale;
 use crate::failure::Failure;
 use crate::psql::Psql;
 use crate::release::Release;
-use crate::server::local_tool;
 use crate::sql;
-use crate::toc::Toc;
 
 /// What a server says when it does not know a locale, or cannot combine it with an encoding.
 const LOCALE_REFUSALS: [&str; 5] = ["42809", "22023", "42611", "0A000", "XX000"];
@@ -30,58 +27,7 @@ pub(super) fn recorded(artifact: &Artifact) -> Option<Locale> {
         collate: detail("collate"),
         ctype: detail("ctype"),
         of_provider: detail("locale"),
-    })
-}
-
-/// The locale that the dump itself tells of, in the statement that would create its database.
-pub(super) async fn told_by_dump(
-    config: &PostgresConfig,
-    dump: &std::path::Path,
-    toc: &Toc,
-    work: &std::path::Path,
-    control: &Control,
-) -> Result<Option<Locale>> {
-    let Some(list) = toc.database_only() else {
-        return Ok(None);
-    };
-    let list_path = work.join("database.list");
-    diy_backup_core::write_private(&list_path, list.as_bytes())?;
-    let output = local_tool(config, "pg_restore")
-        .args(["--create", "--file=-"])
-        .arg("--use-list")
-        .arg(&list_path)
-        .arg(dump)
-        .run(control)
-        .await?;
-    Ok(parse_create(&output.stdout_text()))
-}
-
-/// Reads `CREATE DATABASE x WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'C';`.
-fn parse_create(script: &str) -> Option<Locale> {
-    let statement = script
-        .lines()
-        .find(|line| line.starts_with("CREATE DATABASE "))?;
-    // The database's name may hold anything, so reading begins after it.
-    let (_, options) = statement.rsplit_once(" WITH TEMPLATE = ")?;
-    let option = |name: &str| {
-        let (_, rest) = options.split_once(&format!(" {name} = "))?;
-        let (value, _) = rest.strip_prefix('\'')?.split_once('\'')?;
-        Some(value.to_owned())
-    };
-    let provider = if options.contains("LOCALE_PROVIDER = icu") {
-        "i"
-    } else if options.contains("LOCALE_PROVIDER = builtin") {
-        "b"
-    } else {
-        "c"
-    };
-    let common = option("LOCALE");
-    Some(Locale {
-        encoding: option("ENCODING")?,
-        provider: provider.to_owned(),
-        collate: option("LC_COLLATE").or_else(|| common.clone()),
-        ctype: option("LC_CTYPE").or(common),
-        of_provider: option("ICU_LOCALE").or_else(|| option("BUILTIN_LOCALE")),
+        rules: detail("icu-rules"),
     })
 }
 
@@ -124,9 +70,13 @@ pub(super) async fn create(
     database: &str,
     owner: &str,
     locale: Option<&Locale>,
+    tablespace: Option<&str>,
 ) -> Result<Option<String>> {
+    let tablespace = tablespace.map_or_else(String::new, |name| {
+        format!(" TABLESPACE {}", sql::identifier(name))
+    });
     let base = format!(
-        "CREATE DATABASE {} OWNER {} TEMPLATE template0",
+        "CREATE DATABASE {} OWNER {} TEMPLATE template0{tablespace}",
         sql::identifier(database),
         sql::identifier(owner)
     );
@@ -196,32 +146,18 @@ fn libc_options(locale: &Locale) -> String {
 fn provider_options(locale: &Locale, release: Release) -> Option<String> {
     let name = locale.of_provider.as_deref().map(sql::literal);
     match (locale.provider.as_str(), name) {
-        ("i", Some(name)) => Some(format!(" LOCALE_PROVIDER icu ICU_LOCALE {name}")),
+        ("i", Some(name)) => {
+            let rules = locale
+                .rules
+                .as_deref()
+                .filter(|_| release >= Release::major(16));
+            let rules = rules.map_or_else(String::new, |rules| {
+                format!(" ICU_RULES {}", sql::literal(rules))
+            });
+            Some(format!(" LOCALE_PROVIDER icu ICU_LOCALE {name}{rules}"))
+        }
         ("b", Some(name)) => Some(format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {name}")),
         ("c", _) if release >= Release::major(15) => Some(" LOCALE_PROVIDER libc".to_owned()),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_locale_is_read_from_the_dumps_own_statement() {
-        let script = "--\nCREATE DATABASE \"a WITH TEMPLATE = x\" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE_PROVIDER = icu LOCALE = 'C' ICU_LOCALE = 'de-DE';\n";
-        let locale = parse_create(script).unwrap();
-        assert_eq!(
-            (locale.encoding.as_str(), locale.provider.as_str()),
-            ("UTF8", "i")
-        );
-        assert_eq!(locale.collate.as_deref(), Some("C"));
-        assert_eq!(locale.of_provider.as_deref(), Some("de-DE"));
-        let old = parse_create("CREATE DATABASE b WITH TEMPLATE = template0 ENCODING = 'LATIN1' LC_COLLATE = 'de_DE' LC_CTYPE = 'C';").unwrap();
-        assert_eq!(
-            (old.collate.as_deref(), old.ctype.as_deref()),
-            (Some("de_DE"), Some("C"))
-        );
-        assert_eq!(parse_create("SELECT 1;"), None);
     }
 }

@@ -4,31 +4,49 @@ use std::path::{Path, PathBuf};
 
 use diy_backup_core::{Control, Error, ErrorKind, Result, Tool};
 
+use super::ownership::Ownership;
 use crate::failure::Failure;
 use crate::psql::Psql;
 use crate::release::Release;
 use crate::server::{Server, local_tool};
-use crate::sql;
+use crate::statement;
 
-/// What is to be restored, and as whom.
+/// What is to be restored, and to whom it will belong.
 #[derive(Debug)]
 pub(super) struct Content<'a> {
     /// The dump.
     pub(super) dump: &'a Path,
     /// The list of what is wanted of it.
     pub(super) list: PathBuf,
-    /// The role that will own it.
-    pub(super) owner: &'a str,
+    pub(super) ownership: &'a Ownership,
+    /// Whether tables go to the tablespaces that they were in.
+    pub(super) tablespaces: Tablespaces,
+}
+
+/// Where tables are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tablespaces {
+    /// As in the dump.
+    AsDumped,
+    /// All in that of the database, as the server lacks one.
+    Default,
 }
 
 impl Content<'_> {
     fn options(&self, tool: Tool) -> Tool {
-        let mut role = std::ffi::OsString::from("--role=");
-        role.push(self.owner);
-        tool.args(["--no-owner", "--no-privileges", "--exit-on-error"])
-            .arg(role)
-            .arg("--use-list")
-            .arg(&self.list)
+        let tool = match self.ownership {
+            Ownership::AsDumped => tool,
+            Ownership::Of(owner) => {
+                let mut role = std::ffi::OsString::from("--role=");
+                role.push(owner);
+                tool.arg("--no-owner").arg(role)
+            }
+        };
+        let tool = match self.tablespaces {
+            Tablespaces::AsDumped => tool,
+            Tablespaces::Default => tool.arg("--no-tablespaces"),
+        };
+        tool.arg("--use-list").arg(&self.list)
     }
 }
 
@@ -48,15 +66,32 @@ pub(super) async fn in_parallel(
     let tool = server
         .tool("pg_restore", database)
         .arg("--no-password")
-        .arg(format!("--dbname={}", sql::connection_to(database)))
         .arg(format!("--jobs={}", server.config().jobs));
     content
         .options(tool)
+        .args(["--exit-on-error"])
         .arg(content.dump)
         .run(control)
         .await
         .map(drop)
         .map_err(cannot_fill)
+}
+
+/// Returns the statements that a list of entries stands for, without those that prepare a session of `psql`.
+pub(super) async fn statements(
+    server: &Server,
+    content: &Content<'_>,
+    control: &Control,
+) -> Result<Vec<String>> {
+    let tool = local_tool(server.config(), "pg_restore").arg("--file=-");
+    let output = content.options(tool).arg(content.dump).run(control).await?;
+    let mut statements = statement::split(&output.stdout_text());
+    statements.retain(|statement| {
+        let prepares =
+            statement.starts_with("SET ") && !statement.starts_with("SET SESSION AUTHORIZATION");
+        !prepares && !statement.starts_with("SELECT pg_catalog.set_config(")
+    });
+    Ok(statements)
 }
 
 /// Fills the database of a session, within the transaction that it is in.
@@ -66,7 +101,11 @@ pub(super) async fn through(
     content: &Content<'_>,
     control: &Control,
 ) -> Result<()> {
-    let tool = local_tool(server.config(), "pg_restore").args(["--file=-", "--single-transaction"]);
+    let tool = local_tool(server.config(), "pg_restore").args([
+        "--file=-",
+        "--single-transaction",
+        "--exit-on-error",
+    ]);
     let mut running = content.options(tool).arg(content.dump).spawn(control)?;
     let Some(script) = running.take_stdout() else {
         return Err(Error::new(ErrorKind::Internal, "pg_restore has no pipe"));

@@ -1,5 +1,6 @@
 //! One restore of the database.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use diy_backup_core::{
@@ -9,14 +10,17 @@ use diy_backup_core::{
 
 use super::commit;
 use super::create;
-use super::fill::{self, Content};
+use super::fill::{self, Content, Tablespaces};
+use super::ownership::{Owners, Ownership};
 use super::place::{Beside, Place};
-use super::target;
+use super::properties::{self, Kept};
+use super::target::{self, Standing};
 use crate::dump;
 use crate::facts::Locale;
 use crate::failure::Failure;
 use crate::instance;
-use crate::psql::{Psql, batch, set_local};
+use crate::original::Original;
+use crate::psql::Psql;
 use crate::release::Release;
 use crate::server::Server;
 use crate::toc::Toc;
@@ -26,8 +30,7 @@ use crate::toc::Toc;
 pub(super) struct RestorePlan {
     pub(super) cx: RestoreContext,
     pub(super) place: Place,
-    /// The role that will own what is made.
-    pub(super) owner: String,
+    pub(super) standing: Standing,
     pub(super) server: Server,
     pub(super) client: Release,
     pub(super) release: Release,
@@ -43,6 +46,15 @@ pub(super) struct RestoreInto {
     /// The session whose transaction has filled the target.
     transaction: Option<Psql>,
     toc: Toc,
+}
+
+/// What the dump has told before anything is made of it.
+struct Decided {
+    original: Original,
+    owners: Owners,
+    tablespaces: Tablespaces,
+    /// What the server may refuse.
+    optional: Vec<String>,
 }
 
 impl RestoreInto {
@@ -73,39 +85,78 @@ impl RestoreInto {
         }
     }
 
-    /// Writes the list of what is wanted of the dump.
-    fn write_list(&self) -> Result<PathBuf> {
-        let list = self.plan.cx.work().join("restore.list");
-        write_private(&list, self.toc.restorable().as_bytes())?;
-        Ok(list)
+    /// Writes a list of what is wanted of the dump.
+    fn write_list(&self, name: &str, list: &str) -> Result<PathBuf> {
+        let path = self.plan.cx.work().join(name);
+        write_private(&path, list.as_bytes())?;
+        Ok(path)
     }
 
-    fn tell_what_is_left_out(&self) {
-        let grants = self.toc.count_of("ACL") + self.toc.count_of("DEFAULT ACL");
-        if grants > 0 {
-            self.plan.cx.events().message(format!(
-                "{grants} grants to other roles are in the dump and are not restored: all belongs to {:?}",
-                self.plan.owner
+    /// Decides from the dump itself, and fails while nothing has changed yet.
+    async fn decide(&self, dump: &Path) -> Result<Decided> {
+        let plan = &self.plan;
+        let config = plan.server.config();
+        let original = Original::of(config, dump, &self.toc, self.control()).await?;
+        let owners = Owners::decide(config, &plan.standing, &original)?;
+        super::ensure_extensions(&plan.standing, &original)?;
+        if let Ownership::Of(owner) = &owners.content
+            && original.all_owners().iter().any(|other| other != owner)
+        {
+            plan.cx.events().message(format!(
+                "everything will belong to {owner:?}, and in the dump it belongs to {}",
+                original
+                    .all_owners()
+                    .into_iter()
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ));
         }
+        let subscriptions = self.toc.count_of("SUBSCRIPTION");
+        if subscriptions > 0 {
+            plan.cx.events().warning(format!(
+                "{subscriptions} subscriptions to other servers are in the dump and are not restored: two databases would share one"
+            ));
+        }
+        let lacks = |name: &&String| !plan.standing.has_tablespace(name);
+        let all = original.tablespaces.iter().chain(&original.tablespace);
+        let missing: BTreeSet<&str> = all.filter(lacks).map(String::as_str).collect();
+        if !missing.is_empty() {
+            plan.cx.events().warning(format!(
+                "the server lacks tablespaces of the original: {}; what was there goes where the database is",
+                missing.into_iter().collect::<Vec<_>>().join(", ")
+            ));
+        }
+        let tablespaces = if original.tablespaces.iter().any(|name| lacks(&name)) {
+            Tablespaces::Default
+        } else {
+            Tablespaces::AsDumped
+        };
+        Ok(Decided {
+            original,
+            owners,
+            tablespaces,
+            optional: Vec::new(),
+        })
     }
 
-    async fn build_beside(&mut self, beside: &Beside, content: &Content<'_>) -> Result<()> {
+    async fn build_beside(
+        &mut self,
+        beside: &Beside,
+        content: &Content<'_>,
+        decided: Decided,
+    ) -> Result<()> {
         let plan = &self.plan;
         let server = &plan.server;
-        let locale = self.locale(content.dump).await?;
-        let mut psql = Psql::open(
-            server,
-            &server.config().maintenance_database,
-            self.control(),
-        )
-        .await?;
+        let maintenance = &server.config().maintenance_database;
+        let mut psql = Psql::open(server, maintenance, self.control()).await?;
+        let tablespace = decided.original.tablespace.as_deref();
         let created = create::create(
             &mut psql,
             plan.release,
             &beside.temporary,
-            content.owner,
-            locale.as_ref(),
+            &decided.owners.database,
+            self.locale(&decided.original).as_ref(),
+            tablespace.filter(|name| plan.standing.has_tablespace(name)),
         )
         .await;
         psql.close().await;
@@ -121,40 +172,73 @@ impl RestoreInto {
             filled?;
         }
         let mut psql = Psql::open(server, &beside.temporary, self.control()).await?;
-        let analyzed = psql.execute("ANALYZE").await;
+        let finished = self.finish_beside(&mut psql, beside, decided).await;
         psql.close().await;
-        analyzed.map_err(|failure| failure.doing("gather statistics for the planner"))
+        finished
+    }
+
+    async fn finish_beside(
+        &self,
+        psql: &mut Psql,
+        beside: &Beside,
+        decided: Decided,
+    ) -> Result<()> {
+        let transaction = |failure: Failure| failure.doing("give the database its settings");
+        psql.execute("BEGIN").await.map_err(transaction)?;
+        let names = (beside.temporary.as_str(), beside.target.as_str());
+        let kept = Kept::beside(self.plan.standing.target.as_ref());
+        self.finish(psql, names, decided, kept).await?;
+        psql.execute("COMMIT").await.map_err(transaction)
+    }
+
+    /// Does in a transaction what comes after the content.
+    async fn finish(
+        &self,
+        psql: &mut Psql,
+        names: (&str, &str),
+        decided: Decided,
+        kept: Kept,
+    ) -> Result<()> {
+        let events = self.plan.cx.events();
+        psql.execute("ANALYZE")
+            .await
+            .map_err(|failure| failure.doing("gather statistics for the planner"))?;
+        properties::add(psql, decided.optional, events)
+            .await
+            .map_err(|failure| failure.doing("restore grants and comments"))?;
+        properties::apply(psql, &decided.original, names, kept, events)
+            .await
+            .map_err(|failure| failure.doing("give the database its settings"))
     }
 
     /// The locale of the empty database there is, else that of the original.
-    async fn locale(&self, dump: &Path) -> Result<Option<Locale>> {
+    fn locale(&self, original: &Original) -> Option<Locale> {
         let plan = &self.plan;
-        let known = plan
-            .target_locale
-            .clone()
-            .or_else(|| plan.cx.artifact().and_then(create::recorded));
-        if known.is_some() {
-            return Ok(known);
-        }
-        let (config, work) = (plan.server.config(), plan.cx.work());
-        create::told_by_dump(config, dump, &self.toc, work, self.control()).await
+        let recorded = || plan.cx.artifact().and_then(create::recorded);
+        let known = plan.target_locale.clone().or_else(recorded);
+        known.or_else(|| original.locale.clone())
     }
 
-    async fn build_inside(&mut self, database: &str, content: &Content<'_>) -> Result<()> {
-        let server = &self.plan.server;
-        self.plan.cx.events().message(format!(
+    async fn build_inside(
+        &mut self,
+        database: &str,
+        content: &Content<'_>,
+        decided: Decided,
+    ) -> Result<()> {
+        let plan = &self.plan;
+        let server = &plan.server;
+        plan.cx.events().message(format!(
             "the role may not create databases: {database:?} is filled in one transaction, with one connection"
         ));
         let mut psql = Psql::open(server, database, self.control()).await?;
-        let begin = ["BEGIN".to_owned(), set_local("statement_timeout", "0")];
-        psql.execute(&batch(&begin))
+        psql.execute("BEGIN")
             .await
             .map_err(|failure| failure.doing("begin a transaction"))?;
         target::ensure_empty(&mut psql, database).await?;
         fill::through(&mut psql, server, content, self.control()).await?;
-        psql.execute("ANALYZE")
-            .await
-            .map_err(|failure| failure.doing("gather statistics for the planner"))?;
+        let kept = Kept::inside(plan.standing.target.as_ref());
+        self.finish(&mut psql, (database, database), decided, kept)
+            .await?;
         self.transaction = Some(psql);
         Ok(())
     }
@@ -200,18 +284,25 @@ impl RestoreSession for RestoreInto {
             ));
         };
         self.toc = dump::contents(self.plan.server.config(), dump, self.control()).await?;
-        let list = self.write_list()?;
-        self.tell_what_is_left_out();
-        self.record()?;
-        let owner = self.plan.owner.clone();
-        let content = Content {
+        let mut decided = self.decide(dump).await?;
+        let ownership = decided.owners.content.clone();
+        let content = |list| Content {
             dump,
             list,
-            owner: &owner,
+            ownership: &ownership,
+            tablespaces: decided.tablespaces,
         };
+        let optional = self.toc.extras();
+        if !optional.is_empty() {
+            let optional = content(self.write_list("optional.list", &optional)?);
+            decided.optional =
+                fill::statements(&self.plan.server, &optional, self.control()).await?;
+        }
+        let content = content(self.write_list("content.list", &self.toc.content())?);
+        self.record()?;
         match self.plan.place.clone() {
-            Place::Beside(beside) => self.build_beside(&beside, &content).await,
-            Place::Inside { target } => self.build_inside(&target, &content).await,
+            Place::Beside(beside) => self.build_beside(&beside, &content, decided).await,
+            Place::Inside { target } => self.build_inside(&target, &content, decided).await,
         }
     }
 

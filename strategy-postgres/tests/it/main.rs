@@ -11,10 +11,14 @@ mod fslevel;
 #[cfg(test)]
 mod instance;
 #[cfg(test)]
+mod originals;
+#[cfg(test)]
 mod pinning;
 #[cfg(test)]
 mod pooler;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
+mod sessions;
 #[cfg(test)]
 mod support;
