@@ -58,7 +58,11 @@ pub(crate) enum Command {
     /// Look at everything a backup or restore would need, without locking
     Check,
     /// Take a backup
-    Backup,
+    Backup {
+        /// Take it although more than half of what the last good backup has is gone; no old backup is deleted then
+        #[arg(long)]
+        accept_shrink: bool,
+    },
     /// Show the backups there are, newest last
     List,
     /// Read a backup again and check every byte: the verdict that a restore would give

@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &Args, registry: &Registry) -> Exit {
             let exit = exit_of(&args.command, &error);
             let error = to_be_typed(error, &args.config);
             format.error(&error, exit.code());
-            if matches!(args.command, Command::Backup) && format == Format::Json {
+            if matches!(args.command, Command::Backup { .. }) && format == Format::Json {
                 format.result("", summaries::FailedBackup::new(&error, exit));
             }
             exit
@@ -88,7 +88,7 @@ async fn with_site(
 fn is_a_run(command: &Command) -> bool {
     matches!(
         command,
-        Command::Backup
+        Command::Backup { .. }
             | Command::Restore { .. }
             | Command::Recover
             | Command::Unlock { .. }
@@ -112,10 +112,15 @@ impl Task {
             Command::Check => {
                 reports::check(&core::check(site, Purpose::Everything, control).await?)
             }
-            Command::Backup => reports::backup(
-                &Box::pin(core::backup(site, control, observer)).await?,
-                self.format,
-            ),
+            Command::Backup { accept_shrink } => {
+                let options = core::BackupOptions::new().with_shrink(if *accept_shrink {
+                    core::Shrink::Accepted
+                } else {
+                    core::Shrink::Refused
+                });
+                let backup = core::backup(site, &options, control, observer);
+                reports::backup(&Box::pin(backup).await?, self.format)
+            }
             Command::List => reports::list(&core::list(site).await?),
             Command::Verify { backup, all } => self.verify(backup, *all).await?,
             Command::Restore { backup } => {
@@ -141,7 +146,7 @@ impl Task {
         let entries = if all {
             core::list(&self.site).await?
         } else {
-            vec![core::find(&self.site, backup).await?]
+            vec![core::find_to_verify(&self.site, backup).await?]
         };
         let mut verdicts = Vec::new();
         for entry in entries {

@@ -2,13 +2,13 @@
 
 mod capture;
 mod lock;
+mod record;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitbucket_maintenance_client::Client;
 
-use crate::catalog;
 use crate::check;
 use crate::control::Control;
 use crate::driven::{Aborting, Captured, Driven, Prepared, first_cause, guarded};
@@ -16,13 +16,37 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Observer;
 use crate::findings::Severity;
 use crate::id::BackupId;
+use crate::inventory::Shrink;
 use crate::journal::{Journal, Operation, Step};
-use crate::manifest::{Manifest, PartName, PartRecord, PhaseSeconds};
+use crate::manifest::{Manifest, PartName, PhaseSeconds};
 use crate::phase::Phase;
 use crate::run::{Run, SearchTask, Undo};
 use crate::site::Site;
 use crate::strategy::{Artifact, BackupContext, HomeCoverage, Purpose, Requirement, StoredArchive};
 use crate::window::{ReleaseFailed, Released};
+use record::Provenance;
+
+/// How a backup is taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupOptions {
+    /// What becomes of a backup whose source has lost more than half of what the last good one has.
+    pub shrink: Shrink,
+}
+
+impl BackupOptions {
+    /// Returns the options of a backup that is taken every night.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what becomes of a backup whose source has lost most of what was there.
+    #[must_use]
+    pub fn with_shrink(mut self, shrink: Shrink) -> Self {
+        self.shrink = shrink;
+        self
+    }
+}
 
 /// A backup that was taken.
 #[derive(Debug)]
@@ -70,18 +94,22 @@ impl BackupReport {
 /// [`Config`](ErrorKind::Config) and [`Check`](ErrorKind::Check) nothing was touched.
 pub async fn backup(
     site: &Site,
+    options: &BackupOptions,
     control: &Control,
     observer: Arc<dyn Observer>,
 ) -> Result<BackupReport> {
     let mut run = Run::begin(site, Operation::Backup, control, observer).await?;
-    let checked = ready(&mut run).await;
+    let checked = ready(&mut run, options).await;
     let (client, checked) = run.recording(Operation::Backup, checked)?;
     for warning in checked.of(Severity::Warning) {
         run.events
             .warning(format!("{}: {}", warning.subject, warning.message));
     }
     run.events.announce_work(checked.work_bytes());
-    let id = run.recording(Operation::Backup, free_id(site).await)?;
+    let provenance = Provenance::of(&run, checked, options);
+    let provenance = run.recording(Operation::Backup, provenance)?;
+    let id = record::free_id(site, &run.events).await;
+    let id = run.recording(Operation::Backup, id)?;
     let journal = run.journal(Operation::Backup, &id);
     let journal = run.recording(Operation::Backup, journal)?;
     let cx = BackupContext::new(id, site.staging())
@@ -90,21 +118,16 @@ pub async fn backup(
         .with_database(site.database.location())
         .with_home(HomeCoverage::of(&*site.home))
         .with_control(control.clone())
+        .with_shrink(options.shrink)
         .with_events(run.events.clone())
         .with_journal(journal.clone());
 
-    let taken = take(&mut run, client.as_ref(), &cx, checked.bitbucket_version).await;
-    let stored = taken.is_ok();
+    let taken = take(&mut run, client.as_ref(), &cx, &provenance).await;
     let mut report = run.end(&journal, taken).await?;
-    if stored && let Some(retention) = site.retention {
-        let pruned = async {
-            let plan = site.archive.plan_prune(&retention).await?;
-            catalog::prune(site, &plan).await
-        };
-        match run.phase(Phase::Retain, pruned).await {
-            Ok(outcome) => tell_pruned(&run, &outcome.deleted),
-            Err(error) => report.aftermath = Some(error),
-        }
+    if let Some(retention) = site.retention {
+        let events = run.events.clone();
+        let pruned = record::prune(site, cx.id(), &retention, &events);
+        report.aftermath = run.phase(Phase::Retain, pruned).await.err();
     }
     report.phases = run.phases().to_vec();
     report.total = run.started.elapsed();
@@ -117,7 +140,7 @@ async fn take(
     run: &mut Run<'_>,
     client: Option<&Client>,
     cx: &BackupContext,
-    bitbucket_version: Option<String>,
+    provenance: &Provenance,
 ) -> Result<BackupReport> {
     let parts = run.phase(Phase::Prepare, prepare(run.site, cx)).await?;
 
@@ -145,8 +168,8 @@ async fn take(
     };
     let artifacts = complete(run, parts, search, &released).await?;
 
-    let manifest = describe(run, cx, &released, bitbucket_version, artifacts);
-    let stored = archive(run, cx, &manifest).await?;
+    let manifest = provenance.describe(run, cx, &released, artifacts)?;
+    let stored = archive(run, cx, &manifest, provenance).await?;
     run.events.message(format!(
         "Backup {} is complete: {}",
         cx.id(),
@@ -179,26 +202,24 @@ impl<S> Parts<S> {
 }
 
 /// A client, and a check that lets a backup begin.
-async fn ready(run: &mut Run<'_>) -> Result<(Option<Client>, check::CheckReport)> {
+async fn ready(
+    run: &mut Run<'_>,
+    options: &BackupOptions,
+) -> Result<(Option<Client>, check::CheckReport)> {
     let (site, control) = (run.site, run.control.clone());
     let client = site.client().await?;
-    let checked = control.unless_cancelled(check::check(site, Purpose::Backup, &control));
+    let checked = control.unless_cancelled(check::check_with(
+        site,
+        Purpose::Backup,
+        options.shrink,
+        &control,
+    ));
     let checked = run.phase(Phase::Check, async {
         let report = checked.await?;
         report.require_good()?;
         Ok(report)
     });
     Ok((client, checked.await?))
-}
-
-/// The ID of this backup: the time, and a later second when there is a backup of this one.
-async fn free_id(site: &Site) -> Result<BackupId> {
-    let taken = site.archive.list().await?;
-    let mut id = BackupId::now(&site.instance.name);
-    while taken.iter().any(|entry| entry.id == id) {
-        id = id.next_second();
-    }
-    Ok(id)
 }
 
 async fn prepare(site: &Site, cx: &BackupContext) -> Result<Parts<Prepared>> {
@@ -338,41 +359,18 @@ async fn complete_search(
     }
 }
 
-fn describe(
-    run: &Run<'_>,
-    cx: &BackupContext,
-    released: &Released,
-    bitbucket_version: Option<String>,
-    artifacts: Vec<(PartName, Artifact)>,
-) -> Manifest {
-    let site = run.site;
-    let mut manifest = Manifest::new(cx.id().clone());
-    manifest.bitbucket_version = bitbucket_version;
-    manifest.locked_seconds = released.locked_for().as_secs_f64();
-    manifest.phases = run.phases().to_vec();
-    for (part, artifact) in artifacts {
-        let strategy = match part {
-            PartName::Home => site.home.name(),
-            PartName::Database => site.database.name(),
-            PartName::Elasticsearch => site.search.as_ref().map_or("none", |search| search.name()),
-        };
-        manifest
-            .parts
-            .insert(part, PartRecord::new(strategy, artifact));
-    }
-    manifest
-}
-
 async fn archive(
     run: &mut Run<'_>,
     cx: &BackupContext,
     manifest: &Manifest,
+    provenance: &Provenance,
 ) -> Result<StoredArchive> {
     let site = run.site;
     let journal: Journal = cx.journal().clone();
     let (run_on, events) = (run.control.clone(), run.events.clone());
     run.phase(Phase::Archive, async {
         run_on.ensure_running()?;
+        provenance.source.ensure_directory(site).await?;
         journal.step(Step::Archiving)?;
         let archive_cx = cx.clone().for_archive();
         let stored = site.archive.store(&archive_cx, manifest).await?;
@@ -380,13 +378,8 @@ async fn archive(
         if let Err(error) = journal.step(Step::Stored) {
             events.warning(crate::error::chain(&error));
         }
+        record::remember(site, manifest, &events);
         Ok(stored)
     })
     .await
-}
-
-fn tell_pruned(run: &Run<'_>, deleted: &[BackupId]) {
-    for id in deleted {
-        run.events.message(format!("Deleted the old backup {id}"));
-    }
 }

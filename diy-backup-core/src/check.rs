@@ -5,10 +5,15 @@ pub(crate) mod folders;
 mod space;
 mod stores;
 
+use std::collections::BTreeMap;
+
 use crate::config::Downtime;
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::findings::{Finding, Findings, Severity};
+use crate::inventory::Shrink;
+use crate::manifest::PartName;
+use crate::shrink::SourceRecord;
 use crate::site::Site;
 use crate::strategy::{CheckContext, HomeCoverage, Pinning, Purpose};
 
@@ -22,6 +27,8 @@ pub struct CheckReport {
     pub bitbucket_version: Option<String>,
     /// How many bytes the staging folder will hold, as far as is known.
     pub staged_bytes: u64,
+    /// What the check has counted, and what earlier backups had.
+    pub(crate) source: SourceRecord,
 }
 
 impl CheckReport {
@@ -72,6 +79,16 @@ impl CheckReport {
 /// # Errors
 /// When the check could not be done; what it finds wrong stands in the report.
 pub async fn check(site: &Site, purpose: Purpose, control: &Control) -> Result<CheckReport> {
+    check_with(site, purpose, Shrink::Refused, control).await
+}
+
+/// Checks what [`check`] does. A loss is reported as `shrink` says.
+pub(crate) async fn check_with(
+    site: &Site,
+    purpose: Purpose,
+    shrink: Shrink,
+    control: &Control,
+) -> Result<CheckReport> {
     let mut cx = CheckContext::new(site.staging());
     cx.purpose = purpose;
     cx.kind = site.instance.kind;
@@ -84,6 +101,7 @@ pub async fn check(site: &Site, purpose: Purpose, control: &Control) -> Result<C
     // A folder inside another one makes every further finding doubtful, and some checks would walk in circles.
     let folders_are_sound = !findings.has_errors();
     let mut bitbucket_version = None;
+    let mut source = SourceRecord::default();
     if folders_are_sound {
         let (bitbucket, home, database) = tokio::join!(
             bitbucket::check(site),
@@ -93,8 +111,13 @@ pub async fn check(site: &Site, purpose: Purpose, control: &Control) -> Result<C
         findings.merge(bitbucket.findings);
         bitbucket_version = bitbucket.version;
         let mut staged = Findings::new();
-        take(&mut staged, "home", home);
-        take(&mut staged, "database", database);
+        let mut counted = BTreeMap::new();
+        for (part, result) in [(PartName::Home, home), (PartName::Database, database)] {
+            if let Ok(found) = &result {
+                counted.insert(part, found.inventory);
+            }
+            take(&mut staged, &part.to_string(), result);
+        }
         if let Some(search) = &site.search {
             take(&mut staged, "elasticsearch", search.check(&cx).await);
         }
@@ -103,12 +126,14 @@ pub async fn check(site: &Site, purpose: Purpose, control: &Control) -> Result<C
         findings.merge(staged);
         take(&mut findings, "archive", archive);
         check_downtime(site, &mut findings);
+        source = SourceRecord::check(site, counted, shrink, &mut findings).await;
     }
     space::check(&mut findings);
     Ok(CheckReport {
         staged_bytes: findings.staged_bytes,
         findings: findings.findings,
         bitbucket_version,
+        source,
     })
 }
 

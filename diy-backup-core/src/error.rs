@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Space,
     /// A backup differs from what its manifest and checksums say.
     Damaged,
+    /// The source lost most of what it held, or the place of the archives is not the one it was.
+    Incomplete,
     /// There is no backup of that name.
     NotFound,
     /// The target of a restore exists and is not empty.

@@ -17,8 +17,9 @@
 //!
 //! # What a run leaves on disk
 //! In the state folder `run.lock` ([`RunLock`]), `journal.json` while a run goes on or has died ([`Journal`]),
-//! `journal-<id>.unfinished.json` of one that could be neither finished nor taken back ([`UnfinishedRun`]), and
-//! `last-run.json` ([`LastRun`]); in the [`Staging`] folder the copy of the instance.
+//! `journal-<id>.unfinished.json` of one that could be neither finished nor taken back ([`UnfinishedRun`]),
+//! `last-run.json` ([`LastRun`]), `instance.json` ([`InstanceIdentity`]), `last-good.json` with the manifest of the last
+//! backup, and `refused.json` with what a verification found damaged; in the [`Staging`] folder the copy of the instance.
 
 mod backup;
 mod builtin;
@@ -34,8 +35,10 @@ mod error;
 mod event;
 mod findings;
 mod id;
+mod instance;
 mod inventory;
 mod journal;
+mod last_good;
 mod last_run;
 mod maintenance;
 mod manifest;
@@ -44,26 +47,29 @@ mod phase;
 mod platform;
 mod reconcile;
 mod recover;
+mod refused;
 mod registry;
 mod restore;
 mod retention;
 mod run;
 mod run_lock;
+mod shrink;
 mod site;
 pub mod staging;
 mod status;
 mod strategy;
 mod tool;
-mod trust;
 mod unfinished;
 mod window;
 
 pub use async_trait::async_trait;
 
-pub use backup::{BackupReport, backup};
+pub use backup::{BackupOptions, BackupReport, backup};
 pub use builtin::{InternalDatabase, NoDatabase, NoHome, StagingArchive};
 pub use by_hand::{cancel, unlock};
-pub use catalog::{Selector, apply_prune, find, list, plan_prune, verify};
+pub use catalog::{
+    Found, Selector, apply_prune, find_to_restore, find_to_verify, list, plan_prune, verify,
+};
 pub use check::{CheckReport, check};
 pub use config::{
     AbsolutePath, BackupSettings, ConfigSource, Downtime, HumanDuration, InstanceKind,
@@ -75,6 +81,7 @@ pub use error::{Error, ErrorKind, Result, ResultExt, chain as error_chain, print
 pub use event::{Event, Events, Meter, Observer, ProgressSnapshot, Silent};
 pub use findings::{Finding, Findings, Severity, SpaceNeed};
 pub use id::{BackupId, InstanceName};
+pub use instance::InstanceIdentity;
 pub use inventory::{Inventory, Shrink};
 pub use journal::{Journal, JournalRecord, Operation, Step};
 pub use last_run::LastRun;
@@ -84,17 +91,17 @@ pub use phase::Phase;
 pub use recover::{Recovery, recover};
 pub use registry::{Registry, StrategyConfig};
 pub use restore::{RestoreReport, restore};
-pub use retention::plan as plan_retention;
+pub use retention::{KeepReason, KeptBackup, PrunePlan, plan as plan_retention};
 pub use run_lock::RunLock;
 pub use site::Site;
 pub use staging::Staging;
 pub use status::{InstanceState, Status, status};
 pub use strategy::{
-    ArchiveStrategy, Artifact, ArtifactKind, BackupContext, BackupEntry, CheckContext, Committed,
-    Damage, DataStoreDestination, DatabaseAddress, DatabaseKind, DatabaseLocation, DbStrategy,
-    Destinations, ElasticsearchStrategy, HomeCoverage, HomeStrategy, Leftover, LeftoverOwner,
-    Origin, Pinning, PruneOutcome, PrunePlan, Purpose, Requirement, Restore, RestoreContext,
-    RestoreSession, RestoreSource, SearchSession, Session, StoredArchive, Verdict,
+    ArchiveStrategy, Artifact, ArtifactKind, BackupContext, BackupEntry, BackupState, CheckContext,
+    Committed, Damage, DataStoreDestination, DatabaseAddress, DatabaseKind, DatabaseLocation,
+    DbStrategy, Destinations, ElasticsearchStrategy, HomeCoverage, HomeStrategy, Leftover,
+    LeftoverOwner, Origin, Owner, Pinning, PruneOutcome, Purpose, Requirement, Restore,
+    RestoreContext, RestoreSession, RestoreSource, SearchSession, Session, StoredArchive, Verdict,
 };
 pub use tool::{Output, OutputLine, Running, Tool};
 pub use unfinished::UnfinishedRun;

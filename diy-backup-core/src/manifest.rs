@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 use crate::id::BackupId;
+use crate::instance::InstanceIdentity;
 use crate::phase::Phase;
 use crate::strategy::{Artifact, ArtifactKind, Leftover, LeftoverOwner};
 
@@ -29,6 +30,13 @@ pub struct Manifest {
     pub tool_version: String,
     /// The version of Bitbucket, where it said.
     pub bitbucket_version: Option<String>,
+    /// Which instance it is a backup of; manifests of earlier versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceIdentity>,
+    /// What made its run doubtful: a loss that was accepted by hand. While the newest backup has one, retention deletes
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<String>,
     /// The parts, by their role.
     pub parts: BTreeMap<PartName, PartRecord>,
     /// The phases up to the writing of this manifest, in order.
@@ -146,6 +154,8 @@ impl Manifest {
             backup_id,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             bitbucket_version: None,
+            instance: None,
+            doubts: Vec::new(),
             parts: BTreeMap::new(),
             phases: Vec::new(),
             locked_seconds: 0.0,

@@ -53,8 +53,12 @@ pub async fn restore(
     observer: Arc<dyn Observer>,
 ) -> Result<RestoreReport> {
     let mut run = Run::begin(site, Operation::Restore, control, observer).await?;
-    let found = catalog::find(site, selector).await;
-    let entry = run.recording(Operation::Restore, found)?;
+    let found = catalog::find_to_restore(site, selector).await;
+    let found = run.recording(Operation::Restore, found)?;
+    for warning in found.warnings {
+        run.events.warning(warning);
+    }
+    let entry = found.entry;
     run.events
         .message(format!("Restoring {} from {}", entry.id, entry.location));
     run.events.announce_work(work_bytes(&entry));
@@ -125,7 +129,7 @@ struct Parts {
 
 /// Validates every part before any part changes anything.
 async fn validate(site: &Site, entry: &BackupEntry, cx: &RestoreContext) -> Result<Parts> {
-    if let Some(problem) = &entry.problem {
+    if let Some(problem) = entry.damage() {
         let message = format!("the backup {} cannot be restored: {problem}", entry.id);
         return Err(Error::new(ErrorKind::Damaged, message));
     }
@@ -208,7 +212,6 @@ async fn fetch(
     cx: &RestoreContext,
     parts: &mut Parts,
 ) -> Result<RestoreSource> {
-    site.staging().make()?;
     let work = make_work_folder(&cx.clone().for_core())?;
     let cx = &cx.clone().for_archive();
     let mut destinations = Destinations::new(work.join(crate::staging::DATABASE));

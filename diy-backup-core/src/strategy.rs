@@ -9,18 +9,20 @@ mod archive;
 mod artifact;
 mod context;
 mod database;
+mod entry;
 mod home;
 mod restore;
 mod search;
 mod session;
 
 pub use archive::{
-    ArchiveStrategy, BackupEntry, Damage, DataStoreDestination, Destinations, Origin, PruneOutcome,
-    PrunePlan, StoredArchive, Verdict,
+    ArchiveStrategy, Damage, DataStoreDestination, Destinations, PruneOutcome, StoredArchive,
+    Verdict,
 };
 pub use artifact::{Artifact, ArtifactKind, Leftover, LeftoverOwner};
 pub use context::{BackupContext, CheckContext, Purpose, RestoreContext};
 pub use database::{DatabaseAddress, DatabaseKind, DatabaseLocation, DbStrategy};
+pub use entry::{BackupEntry, BackupState, Origin, Owner};
 pub use home::{HomeCoverage, HomeStrategy, Pinning};
 pub use restore::{Committed, Restore, RestoreSession, RestoreSource};
 pub use search::{ElasticsearchStrategy, Requirement, SearchSession};

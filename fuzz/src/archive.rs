@@ -44,7 +44,7 @@ async fn read(data: &[u8]) {
     let entries = entries.unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(entries.len(), 1);
     for entry in entries {
-        entry.problem.iter().for_each(|problem| check_line(problem));
+        entry.problem().into_iter().for_each(check_line);
         let verified = bench.verify(&entry).await;
         let fetched = bench.fetch(&entry).await;
         assert!(

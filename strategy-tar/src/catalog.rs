@@ -10,15 +10,18 @@ use diy_backup_core::{
 };
 
 use crate::read::{FirstEntry, first_entry};
+use crate::remove;
 
 /// Suffixes that an archive's name may end in.
 const SUFFIXES: [&str; 4] = [".tar.zst", ".tar.gz", ".tgz", ".tar"];
 /// Suffixes that the shell scripts give to theirs.
 const SCRIPT_SUFFIXES: [&str; 3] = [".tar.gz", ".tgz", ".tar"];
 
+const MANIFEST_SUFFIX: &str = ".manifest.json";
+
 /// Where the manifest of the backup `id` stands beside its archive.
 pub(crate) fn manifest_path(directory: &Path, id: &BackupId) -> PathBuf {
-    directory.join(format!("{id}.manifest.json"))
+    directory.join(format!("{id}{MANIFEST_SUFFIX}"))
 }
 
 /// All backups of `instance` in `directory`, oldest first; none when there is no such folder.
@@ -30,14 +33,18 @@ pub(crate) fn list(directory: &Path, instance: &InstanceName) -> Result<Vec<Back
         Err(error) => return Err(error).io_context(cannot_list),
     };
     let mut entries = Vec::new();
+    let of_instance = |id: &BackupId| id.name() == instance;
     for file in files {
         let file = file.io_context(cannot_list)?;
-        let id = id_of(&file.file_name()).filter(|id| id.name() == instance);
-        if let Some(id) = id
-            && let Some(entry) = describe(directory, id, &file)
-        {
-            entries.push(entry);
-        }
+        let name = file.file_name();
+        let entry = if let Some(id) = id_of(&name).filter(of_instance) {
+            describe(directory, id, &file)
+        } else {
+            manifest_id_of(&name)
+                .filter(of_instance)
+                .and_then(|id| without_archive(directory, &id))
+        };
+        entries.extend(entry);
     }
     entries.sort_by(|a, b| (&a.id, &a.location).cmp(&(&b.id, &b.location)));
     Ok(entries)
@@ -50,6 +57,38 @@ pub(crate) fn id_of(file_name: &OsStr) -> Option<BackupId> {
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix))?;
     stem.parse().ok()
+}
+
+/// The backup that a file of this name would be the manifest of.
+fn manifest_id_of(file_name: &OsStr) -> Option<BackupId> {
+    let stem = file_name.to_str()?.strip_suffix(MANIFEST_SUFFIX)?;
+    stem.parse().ok()
+}
+
+/// A backup of which only the manifest is left, unless a run is just making or deleting it.
+fn without_archive(directory: &Path, id: &BackupId) -> Option<BackupEntry> {
+    let manifest = Manifest::read(&manifest_path(directory, id)).ok()?;
+    let file = manifest.archive.as_ref()?.file.clone();
+    // The name of a file, and nothing that leads elsewhere.
+    if manifest.backup_id != *id || id_of(OsStr::new(&file)).as_ref() != Some(id) {
+        return None;
+    }
+    let path = directory.join(&file);
+    let is_hidden = || {
+        let hidden = remove::hidden_paths(directory, &file);
+        hidden.iter().any(|path| path.exists())
+    };
+    // A run renames a new archive from a hidden name, and one that it deletes to another: a look at the hidden names
+    // before and after the look at the final one sees it under either, whenever the rename comes.
+    if is_hidden() || path.symlink_metadata().is_ok() || is_hidden() {
+        return None;
+    }
+    if !manifest_path(directory, id).exists() {
+        return None;
+    }
+    let problem = format!("its archive {file} is missing");
+    let location = path.display().to_string();
+    Some(BackupEntry::ours(location, 0, manifest).with_problem(problem))
 }
 
 fn describe(directory: &Path, id: BackupId, file: &DirEntry) -> Option<BackupEntry> {
@@ -104,8 +143,11 @@ fn with_manifest(id: BackupId, location: String, bytes: u64, manifest: Manifest)
 
 fn without_manifest(id: BackupId, path: &Path, location: String, bytes: u64) -> BackupEntry {
     match first_entry(path) {
+        // Whether its end is there, only reading it tells: the checksums stand there.
         Ok(FirstEntry::Manifest(manifest)) if manifest.backup_id == id => {
-            BackupEntry::ours(location, bytes, *manifest)
+            let missing =
+                "the manifest beside it is missing, so nothing says how long it has to be";
+            BackupEntry::ours(location, bytes, *manifest).unproven(missing)
         }
         Ok(FirstEntry::Manifest(manifest)) => {
             let problem = format!("the manifest in it is that of {}", manifest.backup_id);

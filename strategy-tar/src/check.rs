@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use diy_backup_core::{BackupEntry, Findings};
+use diy_backup_core::{BackupEntry, BackupState, Findings};
 
 use crate::config::TarConfig;
 use crate::platform;
@@ -17,16 +17,16 @@ pub(crate) fn check(config: &TarConfig, staged: &Findings, earlier: &[BackupEntr
     let mut findings = Findings::new();
     look_at(directory, &mut findings);
     for entry in earlier {
-        if let Some(problem) = &entry.problem {
-            findings.warning(
-                entry.location.as_str(),
-                format!("this backup cannot be restored: {problem}"),
-                format!(
-                    "Look at it with `diy-backup verify {}`, then delete it.",
-                    entry.id
-                ),
-            );
-        }
+        let message = match &entry.state {
+            BackupState::Damaged(problem) => format!("this backup cannot be restored: {problem}"),
+            BackupState::Unproven(problem) => format!("this backup counts as none: {problem}"),
+            _ => continue,
+        };
+        let fix = format!(
+            "Look at it with `diy-backup verify {}`, then delete it.",
+            entry.id
+        );
+        findings.warning(entry.location.as_str(), message, fix);
     }
     let bytes = expected_bytes(staged, earlier);
     findings.need_space(directory, bytes, 2, "the archive");
@@ -70,7 +70,7 @@ fn look_at(directory: &Path, findings: &mut Findings) {
 fn expected_bytes(staged: &Findings, earlier: &[BackupEntry]) -> u64 {
     let overhead = staged.staged_files.saturating_mul(OVERHEAD_BYTES);
     let raw = staged.staged_bytes.saturating_add(overhead);
-    let newest = earlier.iter().rev().filter(|entry| entry.is_good());
+    let newest = earlier.iter().rev().filter(|entry| entry.is_proven());
     let ratio = newest
         .filter_map(|entry| entry.manifest.as_ref()?.archive.as_ref())
         .find(|seal| seal.content_bytes > 0)

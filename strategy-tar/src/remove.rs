@@ -22,6 +22,11 @@ pub(crate) fn partial_path(directory: &Path, file_name: &str) -> PathBuf {
     directory.join(format!(".{file_name}{PARTIAL}"))
 }
 
+/// Where the archive `file_name` is while it is written and while it is deleted.
+pub(crate) fn hidden_paths(directory: &Path, file_name: &str) -> [PathBuf; 2] {
+    [PARTIAL, DELETING].map(|suffix| directory.join(format!(".{file_name}{suffix}")))
+}
+
 /// Deletes the backup `entry`: a rename takes it off the list at once, however long the rest takes.
 pub(crate) fn delete(directory: &Path, entry: &BackupEntry) -> Result<()> {
     let path = PathBuf::from(&entry.location);

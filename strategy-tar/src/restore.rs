@@ -54,7 +54,10 @@ fn subject(cx: &RestoreContext, entry: &BackupEntry) -> Result<Subject> {
         path,
         manifest: entry.manifest.clone(),
         // What has a seal is compared with it once more.
-        problem: entry.problem.clone().filter(|_| !is_sealed(entry)),
+        problem: entry
+            .damage()
+            .filter(|_| !is_sealed(entry))
+            .map(str::to_owned),
         work: cx.work().to_owned(),
     })
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use diy_backup_core::{
-    BackupEntry, BackupReport, CheckReport, InstanceState, Origin, PrunePlan, Recovery,
-    RestoreReport, Severity, Status, UnfinishedRun, Verdict,
+    BackupEntry, BackupReport, BackupState, CheckReport, InstanceState, Origin, Owner, PrunePlan,
+    Recovery, RestoreReport, Severity, Status, UnfinishedRun, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -99,17 +99,22 @@ pub(super) fn backup(report: &BackupReport, format: Format) -> Outcome {
 pub(super) fn list(entries: &[BackupEntry]) -> Outcome {
     let mut text = String::new();
     for entry in entries {
-        let remark = match (&entry.problem, entry.origin) {
-            (Some(problem), _) => format!("  NOT RESTORABLE: {problem}"),
-            (None, Origin::ShellScripts) => "  (made by the shell scripts)".to_owned(),
-            (None, _) => String::new(),
+        let mut remark = match &entry.state {
+            BackupState::Damaged(problem) => format!("  NOT RESTORABLE: {problem}"),
+            BackupState::Unproven(problem) => format!("  NOT PROVEN: {problem}"),
+            _ if entry.origin == Origin::ShellScripts => "  (made by the shell scripts)".to_owned(),
+            _ => String::new(),
         };
+        if let Owner::Other(instance) = &entry.owner {
+            let _ = write!(remark, "  (of another instance: {instance})");
+        }
         let _ = writeln!(
             text,
-            "{}  {}  {:>14}  {}{remark}",
+            "{}  {}  {:>14}  {:<8}  {}{remark}",
             entry.id,
             entry.id.created_rfc3339(),
             entry.bytes,
+            entry.state.name(),
             entry.location
         );
     }
@@ -127,7 +132,14 @@ fn list_entry(entry: &BackupEntry) -> Value {
         "archive": entry.location,
         "bytes": entry.bytes,
         "origin": entry.origin,
-        "problem": entry.problem,
+        "state": entry.state.name(),
+        "problem": entry.problem(),
+        "owner": match &entry.owner {
+            Owner::Own => "own",
+            Owner::Other(_) => "other",
+            _ => "unmarked",
+        },
+        "instance": entry.manifest.as_ref().and_then(|manifest| manifest.instance.as_ref()),
         "locked_seconds": entry.manifest.as_ref().map(|manifest| manifest.locked_seconds),
         "bitbucket_version": entry.manifest.as_ref().and_then(|manifest| manifest.bitbucket_version.as_deref()),
     })
@@ -190,20 +202,32 @@ pub(super) fn prune(plan: &PrunePlan, dry_run: bool) -> Outcome {
         let _ = writeln!(text, "{verb} {} ({} bytes)", entry.id, entry.bytes);
         text
     });
+    for kept in &plan.keep {
+        let _ = writeln!(text, "keep {}: {}", kept.entry.id, kept.reason);
+    }
+    if let Some(why) = &plan.held {
+        let _ = writeln!(text, "nothing is deleted: {why}");
+    }
     let _ = write!(
         text,
         "{} backups go, {} stay",
         plan.delete.len(),
         plan.keep.len()
     );
-    let ids = |entries: &[BackupEntry]| {
-        entries
-            .iter()
-            .map(|entry| entry.id.to_string())
-            .collect::<Vec<_>>()
-    };
-    let summary =
-        json!({ "dry_run": dry_run, "deleted": ids(&plan.delete), "kept": ids(&plan.keep) });
+    let deleted: Vec<_> = plan.delete.iter().map(|entry| &entry.id).collect();
+    let kept: Vec<_> = plan.keep.iter().map(|kept| &kept.entry.id).collect();
+    let reasons: Vec<_> = plan
+        .keep
+        .iter()
+        .map(|kept| kept.reason.to_string())
+        .collect();
+    let summary = json!({
+        "dry_run": dry_run,
+        "deleted": deleted,
+        "kept": kept,
+        "kept_because": reasons,
+        "held": plan.held,
+    });
     Outcome::new(text, summary)
 }
 

@@ -32,6 +32,15 @@ pub(crate) fn others_permissions(_: &Metadata) -> u32 {
     0
 }
 
+pub(crate) fn host_name() -> Option<String> {
+    std::env::var("COMPUTERNAME").ok()
+}
+
+/// Unknown: when a directory was made has to do.
+pub(crate) fn inode_of(_: &Metadata) -> u64 {
+    0
+}
+
 pub(crate) fn device_of(_: &Metadata) -> u64 {
     0
 }
@@ -47,17 +56,6 @@ pub(crate) fn open_private_file(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .open(path)
-}
-
-/// Who owns what cannot be told here.
-pub(crate) type Distrust = std::convert::Infallible;
-
-pub(crate) fn distrust(_: &Path) -> io::Result<Option<Distrust>> {
-    Ok(None)
-}
-
-pub(crate) fn open_own_file(path: &Path) -> io::Result<File> {
-    File::open(path)
 }
 
 pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {

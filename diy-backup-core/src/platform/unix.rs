@@ -1,5 +1,3 @@
-mod ownership;
-
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -9,8 +7,6 @@ use std::process::ExitStatus;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
-
-pub(crate) use ownership::{Distrust, distrust, open_own_file, open_private_file};
 
 /// Puts the child into a process group of its own, so that signals to ours do not reach it and ours reach its children.
 pub(crate) fn own_process_group(command: &mut Command) {
@@ -64,6 +60,17 @@ impl Drop for ProcessGroup {
     }
 }
 
+/// The name of this machine.
+pub(crate) fn host_name() -> Option<String> {
+    let name = rustix::system::uname().nodename().to_str().ok()?.to_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// The number of a file on its device.
+pub(crate) fn inode_of(metadata: &Metadata) -> u64 {
+    metadata.ino()
+}
+
 /// The permission bits of a file that others than its owner have.
 pub(crate) fn others_permissions(metadata: &Metadata) -> u32 {
     metadata.mode() & 0o077
@@ -79,6 +86,17 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Opens a file for reading and writing, making it its owner's alone if it is not there yet.
+pub(crate) fn open_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
         .mode(0o600)
         .open(path)
 }

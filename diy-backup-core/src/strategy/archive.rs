@@ -9,8 +9,11 @@ use crate::error::Result;
 use crate::findings::Findings;
 use crate::id::BackupId;
 use crate::manifest::Manifest;
+use crate::retention::PrunePlan;
 use crate::staging;
-use crate::strategy::{BackupContext, CheckContext, Leftover, RestoreContext, RestoreSource};
+use crate::strategy::{
+    BackupContext, BackupEntry, CheckContext, Leftover, RestoreContext, RestoreSource,
+};
 
 /// How finished backups are kept: stored, listed, read back, checked and deleted.
 #[async_trait]
@@ -37,11 +40,14 @@ pub trait ArchiveStrategy: Debug + Send + Sync + 'static {
     /// Any. The backup fails; earlier ones are as they were.
     async fn store(&self, cx: &BackupContext, manifest: &Manifest) -> Result<StoredArchive>;
 
-    /// All good backups of this instance, oldest first. Reads names and manifests alone, not the content.
+    /// Lists everything that is named like a backup of an instance of this name, oldest first. Reads names and
+    /// manifests alone, not the content.
+    ///
+    /// A backup whose manifest lies inside what it describes, or is lost, is [`Unproven`](crate::BackupState::Unproven);
+    /// one that cannot be restored is [`Damaged`](crate::BackupState::Damaged). Neither is left out of the list.
     ///
     /// # Errors
-    /// When they cannot be listed. One backup that cannot be read is an entry with
-    /// [`BackupEntry::problem`], not an error.
+    /// When they cannot be listed. One backup that cannot be read is an entry with a problem, not an error.
     async fn list(&self) -> Result<Vec<BackupEntry>>;
 
     /// Reads a backup, checks every byte of it and unpacks it to `destinations`, none of which is the final target. It
@@ -69,12 +75,17 @@ pub trait ArchiveStrategy: Debug + Send + Sync + 'static {
     /// When something of it is still there.
     async fn delete(&self, entry: &BackupEntry) -> Result<()>;
 
-    /// Which backups go under `policy`. Changes nothing.
+    /// Plans which of `entries`, which are all that there are, go under `policy`. Changes nothing. The core keeps the
+    /// backups of other instances and the last proven one, whatever the plan says.
     ///
     /// # Errors
-    /// When they cannot be listed.
-    async fn plan_prune(&self, policy: &RetentionSettings) -> Result<PrunePlan> {
-        Ok(crate::retention::plan(self.list().await?, policy))
+    /// Any: nothing is deleted.
+    async fn plan_prune(
+        &self,
+        entries: Vec<BackupEntry>,
+        policy: &RetentionSettings,
+    ) -> Result<PrunePlan> {
+        Ok(crate::retention::plan(entries, policy))
     }
 
     /// Deletes what `plan` says.
@@ -98,76 +109,6 @@ pub trait ArchiveStrategy: Debug + Send + Sync + 'static {
     /// # Errors
     /// When it is still there.
     async fn discard(&self, leftover: &Leftover) -> Result<()>;
-}
-
-/// One backup, as [`ArchiveStrategy::list`] shows it.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct BackupEntry {
-    /// Its ID.
-    #[serde(rename = "backup_id")]
-    pub id: BackupId,
-    /// Where it is: a path, or the ID of a snapshot.
-    pub location: String,
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// Who made it.
-    pub origin: Origin,
-    /// What it says about itself; none for a backup made by the shell scripts.
-    #[serde(skip)]
-    pub manifest: Option<Manifest>,
-    /// Why it cannot be restored, as far as can be seen without reading it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
-impl BackupEntry {
-    /// A backup made by this program, as its manifest describes it.
-    pub fn ours(location: impl Into<String>, bytes: u64, manifest: Manifest) -> Self {
-        Self {
-            id: manifest.backup_id.clone(),
-            location: location.into(),
-            bytes,
-            origin: Origin::DiyBackup,
-            manifest: Some(manifest),
-            problem: None,
-        }
-    }
-
-    /// A backup without a manifest, as the shell scripts make them.
-    pub fn from_scripts(id: BackupId, location: impl Into<String>, bytes: u64) -> Self {
-        Self {
-            id,
-            location: location.into(),
-            bytes,
-            origin: Origin::ShellScripts,
-            manifest: None,
-            problem: None,
-        }
-    }
-
-    /// Says why the backup cannot be restored.
-    #[must_use]
-    pub fn with_problem(mut self, problem: impl Into<String>) -> Self {
-        self.problem = Some(problem.into());
-        self
-    }
-
-    /// Whether nothing that can be seen without reading it speaks against a restore.
-    pub fn is_good(&self) -> bool {
-        self.problem.is_none()
-    }
-}
-
-/// Who made a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Origin {
-    /// This program: there is a manifest with checksums.
-    DiyBackup,
-    /// The shell scripts: there is neither.
-    ShellScripts,
 }
 
 /// A backup that has just been stored.
@@ -237,16 +178,6 @@ impl Damage {
             problem: problem.into(),
         }
     }
-}
-
-/// Which backups go, and which stay.
-#[derive(Debug, Clone, Default, Serialize)]
-#[non_exhaustive]
-pub struct PrunePlan {
-    /// To be deleted, oldest first.
-    pub delete: Vec<BackupEntry>,
-    /// To be kept, oldest first.
-    pub keep: Vec<BackupEntry>,
 }
 
 /// What a prune has done.

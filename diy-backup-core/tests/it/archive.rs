@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::support::Stage;
 
 async fn verify(stage: &Stage) -> Verdict {
-    let entry = diy_backup_core::find(&stage.site, &Selector::Latest)
+    let entry = diy_backup_core::find_to_verify(&stage.site, &Selector::Latest)
         .await
         .unwrap();
     diy_backup_core::verify(&stage.site, &entry, &Control::new(), Arc::new(Silent))
@@ -70,7 +70,7 @@ async fn a_damaged_manifest_is_shown_and_keeps_no_backup_from_being_taken() {
     stage.backup().await.unwrap();
     std::fs::write(stage.staging().join("manifest.json"), "{").unwrap();
     let listed = diy_backup_core::list(&stage.site).await.unwrap();
-    assert!(!listed[0].is_good() && listed[0].problem.is_some());
+    assert!(listed[0].damage().is_some());
     stage.backup().await.unwrap();
     assert!(verify(&stage).await.is_good());
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use diy_backup_core::{Downtime, ErrorKind, Findings, Phase, Pinning, RetentionSettings, Selector};
+use diy_backup_core::{
+    BackupOptions, Downtime, ErrorKind, Findings, Phase, Pinning, RetentionSettings, Selector,
+};
 use diy_backup_testkit::Simulator;
 use diy_backup_testkit::simulator::{CallKind, DrainOutcome, EndedTask, UnlockWhileRunning};
 
@@ -46,9 +48,10 @@ async fn the_phases_and_calls_come_in_their_order() {
     );
     assert!(!stage.simulator.is_locked() && stage.journal().is_none());
     assert!(report.warnings.is_empty() && report.aftermath.is_none());
-    let manifest = diy_backup_core::find(&stage.site, &Selector::Latest)
+    let manifest = diy_backup_core::find_to_restore(&stage.site, &Selector::Latest)
         .await
         .unwrap()
+        .entry
         .manifest
         .unwrap();
     assert_eq!(manifest.backup_id, report.id);
@@ -91,7 +94,13 @@ async fn the_instance_is_unlocked_whatever_step_of_whatever_part_fails() {
 impl Stage {
     async fn site_recovers_with_a_good_backup(&self, what: &str) {
         let control = diy_backup_core::Control::new();
-        let backup = diy_backup_core::backup(&self.site, &control, self.recorder.clone()).await;
+        let backup = diy_backup_core::backup(
+            &self.site,
+            &BackupOptions::new(),
+            &control,
+            self.recorder.clone(),
+        )
+        .await;
         assert!(backup.is_ok(), "{what}: {backup:?}");
     }
 }
@@ -315,7 +324,8 @@ async fn the_journal_is_private_and_holds_the_tokens_while_they_matter() {
         assert_eq!((record.unlock_token, record.cancel_token), (None, None));
         control.cancel(diy_backup_core::CancelReason::Requested);
     };
-    let backup = diy_backup_core::backup(&stage.site, &control, stage.recorder.clone());
+    let options = BackupOptions::new();
+    let backup = diy_backup_core::backup(&stage.site, &options, &control, stage.recorder.clone());
     let (result, ()) = tokio::join!(backup, look);
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
 }

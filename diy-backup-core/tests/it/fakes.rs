@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use diy_backup_core::{
     Artifact, BackupContext, CheckContext, Committed, Control, DbStrategy, Error, ErrorKind,
-    Findings, HomeStrategy, Leftover, LockWindow, Pinning, Released, Restore, RestoreContext,
-    RestoreSession, RestoreSource, Result, ResultExt, Session, async_trait,
+    Findings, HomeStrategy, Inventory, Leftover, LockWindow, Pinning, Released, Restore,
+    RestoreContext, RestoreSession, RestoreSource, Result, ResultExt, Session, async_trait,
 };
 use tokio::sync::{Notify, watch};
 
@@ -66,6 +66,7 @@ pub(crate) struct Part {
     twists: Mutex<HashMap<Step, Twist>>,
     log: Mutex<Vec<Step>>,
     findings: Mutex<Findings>,
+    taken: Mutex<Inventory>,
     pinning: Mutex<Pinning>,
     gate: Notify,
 }
@@ -93,6 +94,7 @@ impl Fake {
             twists: Mutex::default(),
             log: Mutex::default(),
             findings: Mutex::default(),
+            taken: Mutex::default(),
             pinning: Mutex::new(Pinning::None),
             gate: Notify::new(),
         }))
@@ -112,6 +114,16 @@ impl Fake {
 
     pub(crate) fn finds(&self, findings: Findings) {
         *self.0.findings.lock().unwrap() = findings;
+    }
+
+    /// What the check counts from now on.
+    pub(crate) fn holds(&self, inventory: Inventory) {
+        self.0.findings.lock().unwrap().inventory = inventory;
+    }
+
+    /// What a backup says from now on that it has taken.
+    pub(crate) fn takes(&self, inventory: Inventory) {
+        *self.0.taken.lock().unwrap() = inventory;
     }
 
     pub(crate) fn pins(&self, pinning: Pinning) {
@@ -239,7 +251,8 @@ impl Session for FakeSession {
 
     async fn complete(&mut self, _: &Released) -> Result<Artifact> {
         self.part.step(Step::Complete, self.cx.control()).await?;
-        Ok(Artifact::staged(self.bytes))
+        let taken = *self.part.taken.lock().unwrap();
+        Ok(Artifact::staged(self.bytes).with_inventory(taken))
     }
 
     async fn abort(self: Box<Self>) -> Result<()> {

@@ -13,4 +13,5 @@ mod faults;
 mod properties;
 mod recovery;
 mod restore;
+mod shrink;
 mod support;

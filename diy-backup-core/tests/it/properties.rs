@@ -40,7 +40,7 @@ fn backup() -> impl Strategy<Value = BackupEntry> {
 }
 
 fn is_ours(entry: &BackupEntry) -> bool {
-    entry.is_good() && entry.origin == Origin::DiyBackup
+    entry.is_proven() && entry.origin == Origin::DiyBackup
 }
 
 /// Parts of paths that mean something, and some that only look so.
@@ -114,17 +114,18 @@ proptest! {
         prop_assert_eq!(plan.delete.len() + plan.keep.len(), backups.len());
         prop_assert!(plan.delete.iter().all(is_ours));
         let good = backups.iter().filter(|entry| is_ours(entry)).count();
-        let kept: Vec<_> = plan.keep.iter().filter(|entry| is_ours(entry)).collect();
+        let stay: Vec<_> = plan.keep.into_iter().map(|kept| kept.entry).collect();
+        let kept: Vec<_> = stay.iter().filter(|entry| is_ours(entry)).collect();
         prop_assert_eq!(kept.len(), good.min(keep));
         let newest_deleted = plan.delete.iter().map(|entry| &entry.id).max();
         let oldest_kept = kept.iter().map(|entry| &entry.id).min();
         prop_assert!(newest_deleted.zip(oldest_kept).is_none_or(|(gone, kept)| gone <= kept));
         let foreign = |entries: &[BackupEntry]| entries.iter().filter(|entry| !is_ours(entry)).count();
-        prop_assert_eq!(foreign(&plan.keep), foreign(&backups));
-        for part in [&plan.delete, &plan.keep] {
+        prop_assert_eq!(foreign(&stay), foreign(&backups));
+        for part in [&plan.delete, &stay] {
             prop_assert!(part.is_sorted_by_key(|entry| entry.id.clone()));
         }
-        let again = plan_retention(plan.keep, &policy);
+        let again = plan_retention(stay, &policy);
         prop_assert!(again.delete.is_empty());
     }
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use diy_backup_core::{
-    AbsolutePath, BackupReport, BackupSettings, Control, Error, Event, InstanceSettings, Journal,
-    Observer, Patience, Phase, Recovery, Registry, RestoreReport, Result, Secret, Section,
-    Selector, Site, StrategyConfig,
+    AbsolutePath, BackupOptions, BackupReport, BackupSettings, Control, Error, Event,
+    InstanceSettings, Journal, Observer, Patience, Phase, Recovery, Registry, RestoreReport,
+    Result, Secret, Section, Selector, Shrink, Site, StrategyConfig,
 };
 use diy_backup_testkit::Simulator;
 use diy_backup_testkit::simulator::SimulatorBuilder;
@@ -24,7 +24,7 @@ pub(crate) struct Stage {
     pub(crate) site: Site,
     pub(crate) control: Control,
     pub(crate) recorder: Arc<Recorder>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Stage {
@@ -69,12 +69,18 @@ impl Stage {
             site,
             control: Control::new(),
             recorder: Arc::default(),
-            _folder: folder,
+            folder,
         }
     }
 
     pub(crate) async fn backup(&self) -> Result<BackupReport> {
-        diy_backup_core::backup(&self.site, &self.control, self.recorder.clone()).await
+        let options = BackupOptions::new();
+        diy_backup_core::backup(&self.site, &options, &self.control, self.recorder.clone()).await
+    }
+
+    pub(crate) async fn backup_accepting_shrink(&self) -> Result<BackupReport> {
+        let options = BackupOptions::new().with_shrink(Shrink::Accepted);
+        diy_backup_core::backup(&self.site, &options, &self.control, self.recorder.clone()).await
     }
 
     pub(crate) async fn restore(&self) -> Result<RestoreReport> {
@@ -90,7 +96,10 @@ impl Stage {
     pub(crate) fn spawn_backup(&self) -> tokio::task::JoinHandle<Result<BackupReport>> {
         let (site, control) = (self.site.clone(), self.control.clone());
         let recorder = self.recorder.clone();
-        tokio::spawn(async move { diy_backup_core::backup(&site, &control, recorder).await })
+        let options = BackupOptions::new();
+        tokio::spawn(
+            async move { diy_backup_core::backup(&site, &options, &control, recorder).await },
+        )
     }
 
     /// Starts a restore that can be killed likewise.
@@ -103,22 +112,12 @@ impl Stage {
         )
     }
 
-    /// Configures another path for the directory `state` or `staging`.
-    pub(crate) fn move_to(&mut self, which: &str, path: &std::path::Path) {
-        let path = AbsolutePath::new(path).unwrap();
-        if which == "state" {
-            self.site.backup.state = path;
-        } else {
-            self.site.backup.staging = path;
-        }
-    }
-
     pub(crate) fn state(&self) -> PathBuf {
-        self.site.backup.state.as_path().to_owned()
+        self.folder.path().join("state")
     }
 
     pub(crate) fn staging(&self) -> PathBuf {
-        self.site.backup.staging.as_path().to_owned()
+        self.folder.path().join("staging")
     }
 
     pub(crate) fn journal(&self) -> Option<diy_backup_core::JournalRecord> {

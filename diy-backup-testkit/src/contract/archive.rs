@@ -129,8 +129,8 @@ impl<H: ArchiveHarness> Stage<H> {
         let entry = entry.ok_or_else(|| {
             BrokenPromise::new(Promise::Store, format!("{} is not listed", cx.id()))
         })?;
-        ensure(entry.is_good(), Promise::List, || {
-            format!("{} is listed with {:?}", entry.id, entry.problem)
+        ensure(entry.is_proven(), Promise::List, || {
+            format!("{} is listed as {:?}", entry.id, entry.state)
         })?;
         ensure(entry.location == stored.location, Promise::List, || {
             format!(
@@ -419,7 +419,8 @@ async fn prune<H: ArchiveHarness>(stage: Stage<H>) -> Result<(), BrokenPromise> 
         stage.store(second).await?;
     }
     for count in [5, 2, 1] {
-        let plan = stage.strategy.plan_prune(&keep(count)).await;
+        let entries = stage.list().await?;
+        let plan = stage.strategy.plan_prune(entries, &keep(count)).await;
         let plan = plan.breaks(Promise::Prune, "`plan_prune`")?;
         let before = stage.list().await?;
         let surplus = before.len().saturating_sub(count);

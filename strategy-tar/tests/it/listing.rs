@@ -51,12 +51,13 @@ async fn other_files_are_not_backups() {
 }
 
 #[tokio::test]
-async fn a_lost_manifest_is_found_in_the_archive() {
+async fn an_archive_without_the_manifest_beside_it_is_not_proven_and_restores() {
     let site = Site::small(Compression::Gzip);
     site.store(3).await.unwrap();
     fs::remove_file(site.archives().join(format!("{}.manifest.json", id(3)))).unwrap();
     let entry = site.only_entry().await;
-    assert_eq!((entry.origin, entry.is_good()), (Origin::DiyBackup, true));
+    assert_eq!(entry.origin, Origin::DiyBackup);
+    assert!(!entry.is_proven() && entry.damage().is_none(), "{entry:?}");
     let (verdict, _) = site.judge(&entry).await;
     assert!(verdict.is_good() && verdict.has_checksums, "{verdict:?}");
 }
@@ -78,13 +79,58 @@ async fn what_can_be_seen_without_reading_is_a_problem() {
     fs::remove_file(manifest(4)).unwrap();
     fs::write(archive(4), "no archive").unwrap();
     let listed = site.archive.list().await.unwrap();
-    let problems: Vec<_> = listed.iter().map(|entry| entry.problem.is_some()).collect();
+    let problems: Vec<_> = listed
+        .iter()
+        .map(|entry| entry.problem().is_some())
+        .collect();
+    assert_eq!(problems, [true, true, true, true, false], "{listed:?}");
+    let damaged: Vec<_> = listed
+        .iter()
+        .map(|entry| entry.damage().is_some())
+        .collect();
     // The third has the manifest of another archive beside it, and its own in it.
-    assert_eq!(problems, [true, true, false, true, false], "{listed:?}");
+    assert_eq!(damaged, [true, true, false, true, false], "{listed:?}");
     for entry in &listed {
         let (verdict, _) = site.judge(entry).await;
-        assert_eq!(verdict.is_good(), entry.is_good(), "{verdict:?}");
+        assert_eq!(verdict.is_good(), entry.damage().is_none(), "{verdict:?}");
     }
+}
+
+#[tokio::test]
+async fn an_archive_that_was_cut_off_and_lost_its_manifest_is_not_proven() {
+    let site = Site::small(Compression::Zstd);
+    site.store(3).await.unwrap();
+    let path = site.archives().join(format!("{}.tar.zst", id(3)));
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(fs::metadata(&path).unwrap().len() / 2)
+        .unwrap();
+    fs::remove_file(site.archives().join(format!("{}.manifest.json", id(3)))).unwrap();
+    let entry = site.only_entry().await;
+    assert!(!entry.is_proven() && entry.problem().is_some(), "{entry:?}");
+    assert!(!site.judge(&entry).await.0.is_good());
+}
+
+#[tokio::test]
+async fn a_manifest_whose_archive_is_gone_is_listed_and_can_be_deleted() {
+    let site = Site::small(Compression::Zstd);
+    site.store(3).await.unwrap();
+    let archive = site.archives().join(format!("{}.tar.zst", id(3)));
+    let hidden = site.archives().join(format!(".{}.tar.zst.deleting", id(3)));
+    fs::rename(&archive, &hidden).unwrap();
+    assert!(
+        site.archive.list().await.unwrap().is_empty(),
+        "it is being deleted"
+    );
+    fs::remove_file(&hidden).unwrap();
+    let entry = site.only_entry().await;
+    assert!(
+        entry
+            .damage()
+            .is_some_and(|problem| problem.contains("missing")),
+        "{entry:?}"
+    );
+    site.archive.delete(&entry).await.unwrap();
+    assert!(names(&site.archives()).is_empty());
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diy_backup_core::{
     AbsolutePath, ArchiveStrategy, BackupContext, BackupEntry, BackupSettings, CheckContext,
-    Control, Damage, Destinations, Error, ErrorKind, Findings, InstanceSettings, Leftover,
-    Manifest, PruneOutcome, PrunePlan, Registry, RestoreContext, RestoreSource, Result, ResultExt,
-    RetentionSettings, Section, Staging, StoredArchive, StrategyConfig, Verdict,
+    Control, Damage, Destinations, Error, ErrorKind, Findings, InstanceSettings, KeepReason,
+    KeptBackup, Leftover, Manifest, PruneOutcome, PrunePlan, Registry, RestoreContext,
+    RestoreSource, Result, ResultExt, RetentionSettings, Section, Staging, StoredArchive,
+    StrategyConfig, Verdict,
 };
 use diy_backup_testkit::contract::{ArchiveHarness, Capacity};
 use diy_backup_testkit::tree::{EntryKind, Exclusions, TreeSnapshot};
@@ -247,14 +248,18 @@ impl ArchiveStrategy for FolderArchive {
         }
     }
 
-    async fn plan_prune(&self, policy: &RetentionSettings) -> Result<PrunePlan> {
-        let mut entries = self.list().await?;
+    async fn plan_prune(
+        &self,
+        mut entries: Vec<BackupEntry>,
+        policy: &RetentionSettings,
+    ) -> Result<PrunePlan> {
         if self.fault != ArchiveFault::PrunesNewest {
             return Ok(diy_backup_core::plan_retention(entries, policy));
         }
         let mut plan = PrunePlan::default();
         plan.delete = entries.split_off(entries.len().saturating_sub(policy.keep_last.get()));
-        plan.keep = entries;
+        let kept = |entry| KeptBackup::new(entry, KeepReason::Policy);
+        plan.keep = entries.into_iter().map(kept).collect();
         Ok(plan)
     }
 

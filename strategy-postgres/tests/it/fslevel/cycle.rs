@@ -2,8 +2,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use diy_backup_core::{
-    AbsolutePath, BackupSettings, Control, DbStrategy, ErrorKind, InstanceSettings, Registry,
-    RestoreContext, RestoreSource, Secret, Section, Selector, Silent, Site, StrategyConfig,
+    AbsolutePath, BackupOptions, BackupSettings, Control, DbStrategy, ErrorKind, InstanceSettings,
+    Registry, RestoreContext, RestoreSource, Secret, Section, Selector, Silent, Site,
+    StrategyConfig,
 };
 use diy_backup_testkit::{Comparison, Simulator, skip_unless};
 
@@ -58,9 +59,14 @@ async fn a_snapshot_of_a_working_server_recovers_to_the_instant_of_the_window() 
     application.wait_for_pushes(20).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let noise = noise(&volume, &stop);
-    let report = diy_backup_core::backup(&site, &Control::new(), Arc::new(Silent))
-        .await
-        .unwrap();
+    let report = diy_backup_core::backup(
+        &site,
+        &BackupOptions::new(),
+        &Control::new(),
+        Arc::new(Silent),
+    )
+    .await
+    .unwrap();
     application.wait_for_pushes(20).await.unwrap();
     stop.store(true, Ordering::Relaxed);
     assert!(noise.join().unwrap() > 0);

@@ -19,6 +19,7 @@ pub(crate) type Wrong = Vec<String>;
 pub(crate) struct Listed {
     pub(crate) id: String,
     pub(crate) problem: Option<String>,
+    pub(crate) state: String,
 }
 
 /// What a restore has done to its targets.
@@ -42,6 +43,7 @@ impl Stage<'_> {
         let listed = backups.iter().map(|backup| Listed {
             id: backup["backup_id"].as_str().unwrap_or_default().to_owned(),
             problem: backup["problem"].as_str().map(str::to_owned),
+            state: backup["state"].as_str().unwrap_or_default().to_owned(),
         });
         Ok(listed.collect())
     }

@@ -245,7 +245,7 @@ fn judge(
     let listed = stage.list()?.into_iter().find(|listed| listed.id == id);
     let unlisted = listed
         .as_ref()
-        .is_none_or(|listed| listed.problem.is_some());
+        .is_none_or(|listed| listed.state == "damaged");
     let verified = stage.run(Config::Original, &["verify", id])?;
     let restored = stage.run(Config::Restored, &["restore", id])?;
     let targets = stage.targets(id, wrong)?;
