@@ -1,6 +1,6 @@
 //! A restore, phase by phase: read and check, build beside the targets, then move into place.
 
-mod script_stores;
+mod scripts;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -228,7 +228,7 @@ async fn fetch(
     let unnamed = work.join(crate::staging::DATA_STORES);
     let destinations = destinations.with_unnamed_stores(&unnamed);
     let mut source = site.archive.fetch(cx, entry, &destinations).await?;
-    source.data_stores = script_stores::assign(&destinations.data_stores, &unnamed)?;
+    scripts::settle(&mut source, &destinations, &unnamed, cx.events())?;
     Ok(source)
 }
 

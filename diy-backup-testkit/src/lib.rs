@@ -24,7 +24,7 @@ pub use home::{GeneratedHome, HomeBuilder};
 pub use mariadb::{MariaDbBuilder, MariaDbRows, PrivateMariaDb};
 pub use opensearch::PrivateOpenSearch;
 pub use postgres::{PostgresBuilder, PostgresRows, PrivatePostgres, RoleKind};
-pub use shell_archive::ShellArchive;
+pub use shell_archive::{Generation, Packing, ShellArchive, Sources};
 pub use simulator::Simulator;
 pub use skip::report_skipped;
 pub use tree::{TreeDiff, TreeSnapshot};

@@ -7,11 +7,13 @@ mod number;
 mod path;
 mod pax;
 mod reader;
+mod roots;
 mod sparse;
 
 pub(crate) use header::{encode, padding};
 pub(crate) use path::{ArchivePath, Part};
 pub(crate) use reader::{Content, TarReader};
+pub(crate) use roots::Roots;
 pub(crate) use sparse::{Segment, SparseMap};
 
 /// The unit that archives are made of, in bytes.

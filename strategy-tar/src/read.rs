@@ -4,6 +4,7 @@ mod comparison;
 mod deferred;
 mod first;
 mod inspection;
+mod layout;
 mod ledger;
 mod sink;
 mod stream;

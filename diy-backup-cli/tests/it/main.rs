@@ -9,4 +9,5 @@ mod mssql;
 mod mysql;
 mod preflight;
 mod search;
+mod shell_archives;
 mod site;

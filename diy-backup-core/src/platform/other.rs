@@ -66,6 +66,23 @@ pub(crate) fn make_private(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+pub(crate) fn move_up(top: &Path, below: &Path) -> io::Result<()> {
+    const ASIDE: &str = ".diy-backup-moving-up";
+    let first = below
+        .components()
+        .next()
+        .ok_or(io::ErrorKind::InvalidInput)?;
+    let aside = top.join(ASIDE);
+    // What is moved up may have that name itself.
+    std::fs::rename(top.join(first), &aside)?;
+    let inner = aside.join(below.strip_prefix(first).map_err(io::Error::other)?);
+    for entry in std::fs::read_dir(&inner)? {
+        let entry = entry?;
+        std::fs::rename(entry.path(), top.join(entry.file_name()))?;
+    }
+    std::fs::remove_dir_all(aside)
+}
+
 pub(crate) fn sync_directory(_: &Path) -> io::Result<()> {
     Ok(())
 }

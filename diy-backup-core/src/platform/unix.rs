@@ -1,3 +1,5 @@
+mod move_up;
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -7,6 +9,8 @@ use std::process::ExitStatus;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
+
+pub(crate) use move_up::move_up;
 
 /// Puts the child into a process group of its own, so that signals to ours do not reach it and ours reach its children.
 pub(crate) fn own_process_group(command: &mut Command) {

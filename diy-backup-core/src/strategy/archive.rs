@@ -202,18 +202,20 @@ pub struct Destinations {
     unnamed_stores: Option<PathBuf>,
 }
 
-/// What the folders of the data stores in a backup are called by, where a name could be both.
+/// What tells the data stores in a backup apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StoreFolders {
     Numbers,
-    Names,
+    Paths,
 }
 
 /// Where one data store is unpacked to.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DataStoreDestination {
-    /// The last part of the data store's own path: the shell scripts name its folder by it, not by its number.
+    /// The path of the data store itself: archives of the shell scripts name its directory by it, not by its number.
+    pub store: PathBuf,
+    /// The last part of that path.
     pub name: std::ffi::OsString,
     /// Where it goes.
     pub path: PathBuf,
@@ -231,19 +233,19 @@ impl Destinations {
         }
     }
 
-    /// The same with a folder for the data stores of the shell scripts that the configuration has no name for: each
-    /// goes to a folder of its own name in it.
+    /// Sets a directory for the data stores of the shell scripts that the configuration does not name: each goes to its
+    /// own path below it.
     #[must_use]
     pub fn with_unnamed_stores(mut self, path: impl Into<PathBuf>) -> Self {
         self.unnamed_stores = Some(path.into());
         self
     }
 
-    /// The same for a backup of the shell scripts, which call data stores by the names of their folders: a folder `1`
+    /// Takes the backup for one of the shell scripts, in which a data store has its whole path: the directory `mnt/1`
     /// in it is the data store `/mnt/1`, wherever that stands in the configuration.
     #[must_use]
     pub fn of_scripts(mut self) -> Self {
-        self.folders = StoreFolders::Names;
+        self.folders = StoreFolders::Paths;
         self
     }
 
@@ -262,6 +264,7 @@ impl Destinations {
             .unwrap_or(data_store.as_os_str())
             .to_owned();
         self.data_stores.push(DataStoreDestination {
+            store: data_store.to_owned(),
             name,
             path: path.into(),
         });
@@ -280,31 +283,34 @@ impl Destinations {
         } else if first == staging::HOME {
             self.home.as_deref()?
         } else if first == staging::DATA_STORES {
-            let folder = parts.next()?.as_os_str();
-            let Some(store) = self.data_store(folder) else {
-                return self.unnamed_store(folder, parts.collect());
-            };
-            store
+            if self.folders == StoreFolders::Paths {
+                return self.store_by_path(parts.collect());
+            }
+            self.store_by_number(parts.next()?.as_os_str())?
         } else {
             return None;
         };
         Some((root, parts.collect()))
     }
 
-    fn unnamed_store(&self, folder: &std::ffi::OsStr, rest: PathBuf) -> Option<(&Path, PathBuf)> {
-        let root = self.unnamed_stores.as_deref()?;
-        (self.folders == StoreFolders::Names).then(|| (root, Path::new(folder).join(rest)))
+    /// Of nested data stores, an entry belongs to the innermost.
+    fn store_by_path(&self, path: PathBuf) -> Option<(&Path, PathBuf)> {
+        let below = |store: &DataStoreDestination| {
+            let own: PathBuf = store.store.components().skip(1).collect();
+            Some(path.strip_prefix(own).ok()?.to_owned())
+        };
+        let stores = self.data_stores.iter();
+        let inside = stores.filter_map(|store| Some((store.path.as_path(), below(store)?)));
+        inside
+            .min_by_key(|(_, below)| below.components().count())
+            .or_else(|| Some((self.unnamed_stores.as_deref()?, path)))
     }
 
-    fn data_store(&self, folder: &std::ffi::OsStr) -> Option<&Path> {
-        let named = self.data_stores.iter().find(|store| store.name == folder);
+    fn store_by_number(&self, folder: &std::ffi::OsStr) -> Option<&Path> {
         let mut by_number = self.data_stores.iter().enumerate();
         let numbered = by_number.find(|(number, _)| folder == number.to_string().as_str());
-        let numbered = numbered.map(|(_, store)| store);
-        let store = match self.folders {
-            StoreFolders::Numbers => numbered.or(named),
-            StoreFolders::Names => named.or(numbered),
-        };
+        let named = || self.data_stores.iter().find(|store| store.name == folder);
+        let store = numbered.map(|(_, store)| store).or_else(named);
         store.map(|store| store.path.as_path())
     }
 }

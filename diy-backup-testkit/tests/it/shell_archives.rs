@@ -21,12 +21,13 @@ fn an_archive_opens_to_the_three_folders_of_the_shell_scripts() {
         ShellArchive::new("bitbucket", &home.path)
             .data_store(&home.data_stores[0])
             .database(&postgres, "bitbucket")
+            .east(3600)
             .taken_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
             .create(folder.path())
     );
     assert_eq!(
         archive.file_name().unwrap(),
-        "bitbucket-20231114-221320.tar.gz"
+        "bitbucket-20231114-231320.tar.gz"
     );
     let opened = folder.path().join("opened");
     std::fs::create_dir(&opened).unwrap();
@@ -57,8 +58,10 @@ fn an_archive_opens_to_the_three_folders_of_the_shell_scripts() {
         .diff(&snapshot(&opened.join("bitbucket-home")))
         .without(&tars);
     assert!(diff.is_empty(), "{diff}");
+    let path = home.data_stores[0].strip_prefix("/").unwrap();
+    let stored = opened.join("bitbucket-data-stores").join(path);
     let store = snapshot(&home.data_stores[0])
-        .diff(&snapshot(&opened.join("bitbucket-data-stores/store-1")))
+        .diff(&snapshot(&stored))
         .without(&tars);
     assert!(store.is_empty(), "{store}");
     make_removable(folder.path()).unwrap();

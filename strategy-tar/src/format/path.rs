@@ -91,6 +91,27 @@ impl ArchivePath {
         Self(path)
     }
 
+    /// The names on the way to it.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty())
+    }
+
+    /// The path of these names, one in the other.
+    pub(crate) fn of_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        Self(names.collect::<Vec<_>>().join(&b'/'))
+    }
+
+    /// What is left of the path below `top`; none for what does not lie there.
+    pub(crate) fn below(&self, top: &Self) -> Option<Self> {
+        if top.is_root() {
+            return Some(self.clone());
+        }
+        let rest = self.0.strip_prefix(top.as_bytes())?.strip_prefix(b"/")?;
+        Some(Self(rest.to_vec()))
+    }
+
     /// Which part of a backup it belongs to.
     pub(crate) fn part(&self) -> Part<'_> {
         let mut parts = self.0.split(|&byte| byte == b'/');

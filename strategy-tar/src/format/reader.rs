@@ -8,13 +8,15 @@ use super::extensions::{Extensions, SparseExtensions};
 use super::sparse::MAX_SEGMENTS;
 use super::{
     ArchivePath, BLOCK, Entry, FileSize, Kind, MAX_EXTENSION_BYTES, MAX_GLOBAL_BYTES, Metadata,
-    ReadError, Segment, SparseMap, Timestamp, number, padding,
+    ReadError, Roots, Segment, SparseMap, Timestamp, number, padding,
 };
 
 /// How much content is handed on at a time, in bytes.
 const CHUNK_BYTES: usize = 128 * 1024;
 /// Zero blocks after the end that are still taken for padding, in bytes.
 const MAX_TRAILING_BYTES: u64 = 16 * 1024 * 1024;
+/// The type of an entry that names the archive and is none of its content, as `tar -V` writes it.
+const VOLUME_LABEL: u8 = b'V';
 
 type Result<T> = std::result::Result<T, ReadError>;
 
@@ -30,6 +32,7 @@ pub(crate) enum Content<'a> {
 #[derive(Debug)]
 pub(crate) struct TarReader<R> {
     input: R,
+    roots: Roots,
     globals: Extensions,
     global_bytes: u64,
     /// Content of the current entry that has not been read, without its padding.
@@ -39,9 +42,10 @@ pub(crate) struct TarReader<R> {
 }
 
 impl<R: Read> TarReader<R> {
-    pub(crate) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R, roots: Roots) -> Self {
         Self {
             input,
+            roots,
             globals: Extensions::default(),
             global_bytes: 0,
             unread: 0,
@@ -71,6 +75,9 @@ impl<R: Read> TarReader<R> {
                 return Ok(None);
             };
             let kind = header.entry_type();
+            if kind.as_byte() == VOLUME_LABEL {
+                continue;
+            }
             if !is_extension(kind) {
                 return self.make_entry(&header, extensions).map(Some);
             }
@@ -218,7 +225,8 @@ impl<R: Read> TarReader<R> {
         }
         let name = extensions.sparse.name.clone().or(extensions.path.clone());
         let name = name.unwrap_or_else(|| header_name(header));
-        let path = checked(&name)?;
+        self.roots = self.roots.of_entry(&name);
+        let path = checked(self.roots.apply(&name))?;
         let kind = self.make_kind(header, &extensions, stored, &name, &path)?;
         let metadata = make_metadata(header, extensions)?;
         Ok(Entry {
@@ -276,7 +284,7 @@ impl<R: Read> TarReader<R> {
                         "the hard link `{path}` has content of its own"
                     )));
                 }
-                checked(&link()).map(Kind::HardLink)
+                checked(self.roots.apply(&link())).map(Kind::HardLink)
             }
             other => Err(ReadError::malformed(format!(
                 "`{path}` is neither file, folder nor link but has the type {:?}",

@@ -6,7 +6,7 @@ use std::path::Path;
 use diy_backup_core::{Error, ErrorKind, Events, Manifest, Phase, Result, Silent, staging};
 
 use super::stream::Stream;
-use crate::format::{Content, Entry, FileSize, Kind, ReadError, TarReader};
+use crate::format::{Content, Entry, FileSize, Kind, ReadError, Roots, TarReader};
 
 /// The longest manifest that is read, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 16 * 1024 * 1024;
@@ -26,7 +26,10 @@ pub(crate) enum FirstEntry {
 /// When it cannot be read or is no archive.
 pub(crate) fn first_entry(path: &Path) -> Result<FirstEntry> {
     let events = Events::new(std::sync::Arc::new(Silent));
-    let mut reader = TarReader::new(Stream::open(path, events.meter(Phase::Check))?);
+    let mut reader = TarReader::new(
+        Stream::open(path, events.meter(Phase::Check))?,
+        Roots::AsTheFirst,
+    );
     let not_one = |error| no_archive(path, error);
     match reader.next().map_err(not_one)? {
         Some(entry) if is_manifest(&entry) => {

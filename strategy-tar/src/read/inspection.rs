@@ -9,10 +9,11 @@ use sha2::{Digest, Sha256};
 
 use super::comparison::Comparison;
 use super::first::{is_manifest, read_text};
+use super::layout::{Layout, Placed};
 use super::ledger::{Ledger, Notes};
 use super::sink::{Fault, Sink};
 use super::stream::{Stream, Whole};
-use crate::format::{Content, Entry, FileSize, Kind, Part, TarReader};
+use crate::format::{Content, Entry, FileSize, Kind, Part, Roots, TarReader};
 use crate::stop::Stop;
 use crate::sums;
 
@@ -51,6 +52,8 @@ pub(crate) struct Inspection<'a, S> {
     findings: Damages,
     ledger: Option<Ledger>,
     notes: Option<Notes>,
+    /// Where the parts lie in an archive that is not ours.
+    layout: Option<Layout>,
     entries: u64,
     content_bytes: u64,
     files: u64,
@@ -100,6 +103,7 @@ impl<'a, S: Sink> Inspection<'a, S> {
             },
             ledger: Some(Ledger::new(&subject.work)?),
             notes: None,
+            layout: None,
             entries: 0,
             content_bytes: 0,
             files: 0,
@@ -136,7 +140,12 @@ impl<'a, S: Sink> Inspection<'a, S> {
             );
             self.findings.report(Damage::whole(problem))?;
         }
-        let mut reader = TarReader::new(Stream::open(path, meter)?);
+        let mut roots = Roots::Refused;
+        if !self.is_ours() {
+            roots = Roots::AsTheFirst;
+            self.layout = Some(Layout::find(path, self.stop)?);
+        }
+        let mut reader = TarReader::new(Stream::open(path, meter)?, roots);
         let mut last = None;
         let read = self.read_entries(&mut reader, &mut last);
         let whole_content = match read {
@@ -176,7 +185,18 @@ impl<'a, S: Sink> Inspection<'a, S> {
                 return Ok(());
             };
             *last = Some(entry.path.to_string());
-            self.entry(reader, &entry)?;
+            let Some(layout) = &mut self.layout else {
+                self.entry(reader, &entry)?;
+                continue;
+            };
+            match layout.place(entry)? {
+                Placed::Outside => {}
+                Placed::Entry(entry) => self.entry(reader, &entry)?,
+                Placed::InDirectory(directory, entry) => {
+                    self.entry(reader, &directory)?;
+                    self.entry(reader, &entry)?;
+                }
+            }
         }
     }
 
@@ -362,6 +382,15 @@ impl<'a, S: Sink> Inspection<'a, S> {
         if self.entries == 0 {
             self.findings
                 .report(Damage::whole("the archive is empty"))?;
+        }
+        if self
+            .layout
+            .as_ref()
+            .is_some_and(|layout| !layout.has_part())
+        {
+            let problem = "it holds nothing of a backup: neither `bitbucket-home` nor `bitbucket-db`; what \
+                           Bitbucket's own backup client has made goes back with its restore client alone";
+            self.findings.report(Damage::whole(problem))?;
         }
         let Some(seal) = self.seal else {
             return Ok(());

@@ -69,6 +69,10 @@ async fn sizes_beyond_those_of_files_are_damage() {
 async fn a_part_whose_place_is_no_folder_is_damage_before_it_is_restored() {
     for name in ["bitbucket-db", "bitbucket-home", "bitbucket-data-stores/0"] {
         for (kind, link) in [(FILE, ""), (SYMLINK, "/")] {
+            if (name, kind) == ("bitbucket-db", FILE) {
+                // The scripts write a dump of MySQL there.
+                continue;
+            }
             let problems = damage(Crafted::default().entry(kind, name, link, b"")).await;
             assert!(problems[0].contains("to be a folder"), "{problems:?}");
         }

@@ -14,9 +14,11 @@ fn pack(site: &Site, suffix: &str, options: &[&str]) -> Option<PathBuf> {
     fs::create_dir_all(site.archives()).unwrap();
     let path = site.archives().join(format!("{}{suffix}", id(3)));
     let stores = site.staging().data_stores();
-    for (number, name) in [("0", "first"), ("1", "second")] {
-        if stores.exists() {
-            fs::rename(stores.join(number), stores.join(name)).unwrap();
+    if stores.exists() {
+        // Each has its whole path, which the configuration names.
+        fs::create_dir(stores.join("data")).unwrap();
+        for (number, path) in [("0", "data/first"), ("1", "data/second")] {
+            fs::rename(stores.join(number), stores.join(path)).unwrap();
         }
     }
     let mut tar = Command::new("tar");
@@ -52,11 +54,11 @@ async fn comes_back(suffix: &str, options: &[&str], compare: impl Fn(&Path, &Pat
     compare(&staging.home(), &restored.join("home"));
     compare(&staging.database(), &restored.join("db"));
     compare(
-        &staging.data_stores().join("first"),
+        &staging.data_stores().join("data/first"),
         &restored.join("stores/0"),
     );
     compare(
-        &staging.data_stores().join("second"),
+        &staging.data_stores().join("data/second"),
         &restored.join("stores/1"),
     );
 }
