@@ -27,6 +27,7 @@ mod dump;
 mod facts;
 mod failure;
 mod files;
+mod found;
 mod fslevel;
 mod instance;
 mod original;

@@ -6,6 +6,7 @@ use diy_backup_core::{Control, Error, ErrorKind, Result, Tool};
 
 use super::ownership::Ownership;
 use crate::failure::Failure;
+use crate::found::Format;
 use crate::psql::Psql;
 use crate::release::Release;
 use crate::server::{Server, local_tool};
@@ -16,6 +17,7 @@ use crate::statement;
 pub(super) struct Content<'a> {
     /// The dump.
     pub(super) dump: &'a Path,
+    pub(super) format: Format,
     /// The list of what is wanted of it.
     pub(super) list: PathBuf,
     pub(super) ownership: &'a Ownership,
@@ -63,10 +65,11 @@ pub(super) async fn in_parallel(
     content: &Content<'_>,
     control: &Control,
 ) -> Result<()> {
-    let tool = server
-        .tool("pg_restore", database)
-        .arg("--no-password")
-        .arg(format!("--jobs={}", server.config().jobs));
+    let tool = server.tool("pg_restore", database).arg("--no-password");
+    let tool = match content.format {
+        Format::Seekable => tool.arg(format!("--jobs={}", server.config().jobs)),
+        Format::Tar => tool,
+    };
     content
         .options(tool)
         .args(["--exit-on-error"])

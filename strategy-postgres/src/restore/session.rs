@@ -18,6 +18,7 @@ use super::target::{self, Standing};
 use crate::dump;
 use crate::facts::Locale;
 use crate::failure::Failure;
+use crate::found::FoundDump;
 use crate::instance;
 use crate::original::Original;
 use crate::psql::Psql;
@@ -277,17 +278,20 @@ async fn fill_in_transaction(
 #[async_trait]
 impl RestoreSession for RestoreInto {
     async fn apply(&mut self, source: &RestoreSource) -> Result<()> {
-        let Some(dump) = source.database.as_deref() else {
+        let Some(database) = source.database.as_deref() else {
             return Err(Error::new(
                 ErrorKind::Damaged,
                 "the backup holds no dump of the database",
             ));
         };
+        let found = FoundDump::within(database)?;
+        let dump = found.path.as_path();
         self.toc = dump::contents(self.plan.server.config(), dump, self.control()).await?;
         let mut decided = self.decide(dump).await?;
         let ownership = decided.owners.content.clone();
         let content = |list| Content {
             dump,
+            format: found.format,
             list,
             ownership: &ownership,
             tablespaces: decided.tablespaces,

@@ -364,3 +364,37 @@ async fn a_database_that_is_being_created_when_its_restore_is_cancelled_does_not
     wait_for("0", "CREATE DATABASE");
     assert_eq!(support::databases(&postgres), [DATABASE]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dumps_of_other_formats_restore_or_say_how() {
+    let postgres = skip_unless!(PrivatePostgres::start());
+    support::fill(&postgres, RoleKind::CreateDatabase);
+    for (format, copy) in [("-Fc", "custom"), ("-Ft", "tar"), ("-Fp", "plain")] {
+        let run = Run::new().await;
+        let dumped = postgres
+            .tool("pg_dump")
+            .args([format, DATABASE, "-f"])
+            .arg(run.dump().join("bitbucket.dump"))
+            .status()
+            .unwrap();
+        assert!(dumped.success());
+        let strategy = support::strategy_for(&postgres, copy, "");
+        if format == "-Fp" {
+            let mut session = run.prepare_restore(&strategy, None).await.unwrap();
+            let error = session.apply(&run.source()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+            assert!(error.hint().unwrap().contains("| psql"), "{error:?}");
+            session.abort().await.unwrap();
+            continue;
+        }
+        run.restore(&strategy, None).await;
+        assert_eq!(
+            support::fingerprint(&postgres, copy),
+            support::fingerprint(&postgres, DATABASE)
+        );
+    }
+    assert_eq!(
+        support::databases(&postgres),
+        ["bitbucket", "custom", "tar"]
+    );
+}
