@@ -58,6 +58,7 @@ impl Facts {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Database {
     pub(crate) charset: String,
+    /// Empty for the one that goes with the character set.
     pub(crate) collation: String,
 }
 

@@ -6,6 +6,7 @@
 //! target right after the tables; until that is done, the script stays where a later run finds it.
 
 mod commit;
+mod definers;
 mod objects;
 mod place;
 mod script;
@@ -29,6 +30,7 @@ use crate::option_file::{self, Hideout};
 use crate::server::Server;
 use crate::strategy::MysqlStrategy;
 use crate::tools::Flavour;
+use definers::Definers;
 use place::Beside;
 use session::{RestoreInto, RestorePlan};
 
@@ -138,6 +140,9 @@ async fn plan(config: &MysqlConfig, cx: &RestoreContext) -> Result<RestorePlan> 
     if let Some((message, fix)) = missing {
         return Err(Error::new(ErrorKind::Check, message).with_hint(fix));
     }
+    let definers = Definers::of(&client, facts.release.flavour)
+        .await
+        .map_err(|failure| failure.doing("look up the accounts of the server"))?;
     ensure_statements_fit(recorded_statement_bytes(cx), &facts)?;
     tell_of_other_flavour(cx, &facts);
     Ok(RestorePlan {
@@ -145,6 +150,7 @@ async fn plan(config: &MysqlConfig, cx: &RestoreContext) -> Result<RestorePlan> 
         config: config.clone(),
         beside: Beside::new(&config.name, existing.is_some()),
         database: existing.or_else(|| recorded_database(cx)),
+        definers,
         facts,
     })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use diy_backup_core::{Control, Error, ErrorKind, Result, ResultExt};
 
-use crate::facts::Table;
+use crate::facts::{Database, Table};
 use crate::sql;
 
 /// What is kept of the beginning of a line, in bytes: more than a name in backticks can take.
@@ -20,10 +20,29 @@ pub(crate) struct Scan {
     /// Lines that define a table, sequence or view, up to its name.
     definitions: BTreeSet<Vec<u8>>,
     databases: BTreeSet<Vec<u8>>,
+    /// Whether it has comments, and so must have one at its end.
+    commented: bool,
     completed: bool,
+    /// The database that was dumped, if the dump creates it.
+    pub(crate) database: Option<Database>,
+    /// Whether it begins as compressed files do.
+    compressed: bool,
     /// The longest statement, in bytes: a server may take none as long.
     pub(crate) longest_statement_bytes: u64,
 }
+
+/// What dump programs write last, unless they are told to write no comments, and what they begin with then, too.
+const COMPLETED: &[u8] = b"-- Dump completed";
+const COMMENTED: [&[u8]; 2] = [b"-- MySQL dump ", b"-- MariaDB dump "];
+
+/// What they write last with `--skip-comments`: the statement that gives the client its last setting back.
+const LAST_STATEMENTS: [&[u8]; 2] = [
+    b"/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;",
+    b"/*M!100616 SET NOTE_VERBOSITY=@OLD_NOTE_VERBOSITY */;",
+];
+
+/// How compressed files begin: gzip, zstd, xz and bzip2.
+const COMPRESSED: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"BZh"];
 
 const MARKS: [&[u8]; 3] = [b"CREATE TABLE ", b"CREATE SEQUENCE ", b"/*!50001 VIEW "];
 
@@ -47,6 +66,9 @@ impl Scan {
             let chunk = dump.fill_buf()?;
             if chunk.is_empty() {
                 break;
+            }
+            if line.bytes == 0 && statement_bytes == 0 && scan.longest_statement_bytes == 0 {
+                scan.compressed |= COMPRESSED.iter().any(|magic| chunk.starts_with(magic));
             }
             let length = chunk.len();
             for part in chunk.split_inclusive(|&byte| byte == b'\n') {
@@ -77,9 +99,15 @@ impl Scan {
         if head.is_empty() {
             return;
         }
-        self.completed = head.starts_with(b"-- Dump completed");
+        let begins = |marks: &[&[u8]]| marks.iter().any(|mark| head.starts_with(mark));
+        self.commented |= begins(&COMMENTED);
+        self.completed =
+            head.starts_with(COMPLETED) || (!self.commented && begins(&LAST_STATEMENTS));
         if let Some(name) = head.strip_prefix(b"USE ") {
             self.databases.insert(name.to_vec());
+        }
+        if let Some(options) = head.strip_prefix(b"CREATE DATABASE ") {
+            self.database = created(&String::from_utf8_lossy(options));
         }
         for mark in MARKS {
             if let Some(name) = head.strip_prefix(mark) {
@@ -93,8 +121,17 @@ impl Scan {
         if self.completed {
             return Ok(());
         }
-        let message = "the dump is cut off: its last line does not say `-- Dump completed`";
-        Err(Error::new(ErrorKind::Damaged, message))
+        if self.compressed {
+            let message =
+                "the dump of the database is compressed, and only a plain one can be restored";
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(
+                "Unpack the backup, decompress the dump in `bitbucket-db` (for example with `gunzip`), pack it again, and restore that.",
+            ));
+        }
+        let message = "the dump is cut off: it ends neither with `-- Dump completed` nor with the statement that dump programs write last";
+        Err(Error::new(ErrorKind::Damaged, message).with_hint(
+            "A dump made with `--compact` has no end that could be told. If you know that it is whole, unpack the backup and run it by hand: `mysql NAME < bitbucket-db/…`, or add a last line `-- Dump completed` to it and pack it again.",
+        ))
     }
 
     /// Fails if it is one of several databases.
@@ -124,6 +161,21 @@ impl Scan {
         );
         Err(Error::new(ErrorKind::Damaged, message))
     }
+}
+
+/// Reads ``/*!32312 IF NOT EXISTS*/ `b` /*!40100 DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin */;``.
+fn created(statement: &str) -> Option<Database> {
+    // The name may hold anything, so reading begins after it.
+    let (_, options) = statement.rsplit_once('`')?;
+    let value = |keyword: &str| {
+        let (_, rest) = options.split_once(keyword)?;
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        Some(rest[..end.unwrap_or(rest.len())].to_owned())
+    };
+    Some(Database {
+        charset: value("CHARACTER SET ")?,
+        collation: value("COLLATE ").unwrap_or_default(),
+    })
 }
 
 fn definition_of(table: &Table) -> Vec<u8> {
@@ -227,6 +279,51 @@ mod tests {
             let error = scan(&whole[..length]).ensure_completed().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Damaged, "{length}");
         }
+    }
+
+    #[test]
+    fn a_dump_without_comments_ends_with_its_last_statement() {
+        let mysql = "/*!40111 SET @OLD_SQL_NOTES=@@SQL_NOTES, SQL_NOTES=0 */;\nINSERT INTO `a` VALUES (1);\n\
+            /*!40101 SET COLLATION_CONNECTION=@OLD_COLLATION_CONNECTION */;\n/*!40111 SET SQL_NOTES=@OLD_SQL_NOTES */;";
+        let mariadb = "/*M!100616 SET @OLD_NOTE_VERBOSITY=@@NOTE_VERBOSITY, NOTE_VERBOSITY=0 */;\nINSERT INTO `a` VALUES (1);\n\
+            /*M!100616 SET NOTE_VERBOSITY=@OLD_NOTE_VERBOSITY */;";
+        for whole in [mysql, mariadb] {
+            scan(whole).ensure_completed().unwrap();
+            scan(&format!("{whole}\n\n")).ensure_completed().unwrap();
+            for length in 0..whole.len() {
+                let error = scan(&whole[..length]).ensure_completed().unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Damaged, "{length}");
+                assert!(error.hint().unwrap().contains("by hand"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_dump_that_creates_its_database_says_how_texts_are_stored_there() {
+        let found = |dump| {
+            scan(dump)
+                .database
+                .map(|found| (found.charset, found.collation))
+        };
+        let both = "CREATE DATABASE /*!32312 IF NOT EXISTS*/ `b COLLATE x` /*!40100 DEFAULT CHARACTER SET latin1 COLLATE latin1_bin */ /*!80016 DEFAULT ENCRYPTION='N' */;\n";
+        assert_eq!(
+            found(both),
+            Some(("latin1".to_owned(), "latin1_bin".to_owned()))
+        );
+        let one = "CREATE DATABASE `b` /*!40100 DEFAULT CHARACTER SET utf8mb3 */;\n";
+        assert_eq!(found(one), Some(("utf8mb3".to_owned(), String::new())));
+        assert_eq!(
+            found("INSERT INTO `a` VALUES ('CREATE DATABASE `b`');\n"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_compressed_dump_is_not_called_damaged() {
+        let dump = BufReader::new(&b"\x1f\x8b\x08\x00\nabc"[..]);
+        let scan = Scan::read(dump, &Control::new()).unwrap();
+        let error = scan.ensure_completed().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
     }
 
     #[test]

@@ -108,6 +108,11 @@ impl fmt::Display for Release {
     }
 }
 
+/// A dump to a slow disk lets the server wait, and limits on statements are meant for others. MariaDB passes over comments
+/// with the numbers of MySQL 5.7, and has a limit of another name, which its own dump program lifts.
+const UNHURRIED: &str = "--init-command=SET SESSION net_read_timeout = 86400, net_write_timeout = 86400 \
+    /*!50708 , max_execution_time = 0 */";
+
 /// A client and a dump program of one release.
 #[derive(Debug, Clone)]
 pub(crate) struct Tools {
@@ -154,6 +159,7 @@ impl Tools {
     pub(crate) async fn dump_arguments(&self, control: &Control) -> Result<Vec<&'static str>> {
         let help = help(&self.dump, control).await?;
         let all = [
+            ("init-command", UNHURRIED),
             ("set-gtid-purged", "--set-gtid-purged=OFF"),
             ("column-statistics", "--column-statistics=0"),
             ("masking-policies", "--skip-masking-policies"),

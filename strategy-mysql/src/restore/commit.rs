@@ -107,11 +107,11 @@ pub(super) async fn try_create(
     like: Option<&Database>,
 ) -> std::result::Result<(), Failure> {
     let options = like.map_or_else(String::new, |like| {
-        format!(
-            " CHARACTER SET {} COLLATE {}",
-            sql::literal(&like.charset),
-            sql::literal(&like.collation)
-        )
+        let charset = format!(" CHARACTER SET {}", sql::literal(&like.charset));
+        if like.collation.is_empty() {
+            return charset;
+        }
+        format!("{charset} COLLATE {}", sql::literal(&like.collation))
     });
     let sql = format!("CREATE DATABASE {}{options};", sql::identifier(name));
     client.execute(&sql).await

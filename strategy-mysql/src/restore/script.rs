@@ -1,8 +1,10 @@
 //! A dump made fit for a database of another name: without the statements that choose, create or drop a database, and
-//! with us as the definer of everything.
+//! with definers that the server has.
 
 use std::path::Path;
 
+use super::definers::Definers;
+use crate::tools::Flavour;
 use diy_backup_core::{Error, Result};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
@@ -36,17 +38,41 @@ const WITH_DEFINER: [&[u8]; 4] = [
 /// The longest line that is rewritten, in bytes: a statement's first line, up to its definer and name.
 const LOOKED_AT_BYTES: usize = 4096;
 
-/// Copies the dump at `path`.
-pub(super) async fn copy(path: &Path, mut to: impl AsyncWrite + Unpin) -> Result<()> {
+/// What a dump does not say: that the session takes its time.
+fn patience(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => {
+            "SET SESSION net_read_timeout = 86400, net_write_timeout = 86400, wait_timeout = 86400;\n"
+        }
+        Flavour::MariaDb => {
+            "SET SESSION net_read_timeout = 86400, net_write_timeout = 86400, wait_timeout = 86400, max_statement_time = 0;\n"
+        }
+    }
+}
+
+/// Copies the dump at `path`, and returns which definers were replaced.
+pub(super) async fn copy(
+    path: &Path,
+    flavour: Flavour,
+    mut definers: Definers,
+    mut to: impl AsyncWrite + Unpin,
+) -> Result<Definers> {
     let reading = |error| Error::io(format!("cannot read {}", path.display()), error);
     let file = tokio::fs::File::open(path).await.map_err(reading)?;
-    copy_lines(BufReader::with_capacity(CHUNK_BYTES, file), &mut to)
+    let copied = async {
+        to.write_all(patience(flavour).as_bytes()).await?;
+        let from = BufReader::with_capacity(CHUNK_BYTES, file);
+        copy_lines(from, &mut definers, &mut to).await
+    };
+    copied
         .await
-        .map_err(|error| Error::io("cannot hand the dump over to the client", error))
+        .map_err(|error| Error::io("cannot hand the dump over to the client", error))?;
+    Ok(definers)
 }
 
 async fn copy_lines(
     mut from: impl AsyncBufRead + Unpin,
+    definers: &mut Definers,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
     // The beginning of the line that is being read, until it is known what kind of line it is.
@@ -65,7 +91,7 @@ async fn copy_lines(
                 State::Head => {
                     head.extend_from_slice(part);
                     if ends || head.len() >= LOOKED_AT_BYTES || !may_be_looked_at(&head) {
-                        state = put_head(&head, to).await?;
+                        state = put_head(&head, definers, to).await?;
                         head.clear();
                     }
                 }
@@ -83,7 +109,7 @@ async fn copy_lines(
         from.consume(length);
     }
     if state == State::Head {
-        put_head(&head, to).await?;
+        put_head(&head, definers, to).await?;
     }
     to.flush().await
 }
@@ -106,7 +132,11 @@ fn may_be_looked_at(head: &[u8]) -> bool {
         .any(|mark| head.starts_with(mark) || mark.starts_with(head))
 }
 
-async fn put_head(head: &[u8], to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<State> {
+async fn put_head(
+    head: &[u8],
+    definers: &mut Definers,
+    to: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<State> {
     if DROPPED.iter().any(|mark| head.starts_with(mark)) {
         return Ok(State::DroppedLine);
     }
@@ -115,9 +145,12 @@ async fn put_head(head: &[u8], to: &mut (impl AsyncWrite + Unpin)) -> std::io::R
     }
     match WITH_DEFINER.iter().find(|mark| head.starts_with(mark)) {
         Some(mark) => {
+            let rest = &head[mark.len()..];
+            let after = after_account(rest);
+            let account = &rest[..rest.len() - after.len()];
             to.write_all(mark).await?;
-            to.write_all(b"CURRENT_USER").await?;
-            to.write_all(after_account(&head[mark.len()..])).await?;
+            to.write_all(definers.instead_of(account)).await?;
+            to.write_all(after).await?;
         }
         None => to.write_all(head).await?,
     }
@@ -156,7 +189,9 @@ mod tests {
     async fn copied(text: &str) -> String {
         let mut out = Vec::new();
         let from = BufReader::with_capacity(5, text.as_bytes());
-        copy_lines(from, &mut out).await.unwrap();
+        copy_lines(from, &mut Definers::default(), &mut out)
+            .await
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -8,6 +8,7 @@ use diy_backup_core::{
 };
 
 use super::commit;
+use super::definers::Definers;
 use super::objects;
 use super::place::Beside;
 use super::script;
@@ -29,6 +30,7 @@ pub(super) struct RestorePlan {
     pub(super) beside: Beside,
     /// That of the empty database there is, or else of the original.
     pub(super) database: Option<Database>,
+    pub(super) definers: Definers,
     pub(super) facts: Facts,
 }
 
@@ -83,22 +85,28 @@ impl RestoreInto {
     }
 
     /// Makes sure that the dump is whole before anything is made of it.
-    async fn ensure_whole(&self, path: &Path) -> Result<()> {
+    async fn ensure_whole(&self, path: &Path) -> Result<Option<Database>> {
         let (path, control) = (path.to_owned(), self.control().clone());
         let scan = dump::blocking(move || Scan::of(&path, &control)).await??;
         scan.ensure_completed()?;
         scan.ensure_one_database()?;
-        super::ensure_statements_fit(scan.longest_statement_bytes, &self.plan.facts)
+        super::ensure_statements_fit(scan.longest_statement_bytes, &self.plan.facts)?;
+        Ok(scan.database)
     }
 
-    async fn create(&self) -> Result<()> {
+    async fn create(&self, dumped: Option<Database>) -> Result<()> {
         let client = self.client()?;
         let name = &self.plan.beside.temporary;
-        let wanted = self.plan.database.clone().unwrap_or_else(|| Database {
-            // What Bitbucket asks for.
-            charset: "utf8mb4".to_owned(),
-            collation: "utf8mb4_bin".to_owned(),
-        });
+        let wanted = self
+            .plan
+            .database
+            .clone()
+            .or(dumped)
+            .unwrap_or_else(|| Database {
+                // What Bitbucket asks for.
+                charset: "utf8mb4".to_owned(),
+                collation: "utf8mb4_bin".to_owned(),
+            });
         let created = match commit::try_create(&client, name, Some(&wanted)).await {
             Err(Failure::Refused(refusal)) if refusal.is_unknown_collation() => {
                 self.plan.cx.events().warning(format!(
@@ -119,10 +127,14 @@ impl RestoreInto {
             client = client.with_arg(sandbox);
         }
         let name = &self.plan.beside.temporary;
-        client
-            .feed(name, |input| script::copy(path, input))
+        let (flavour, definers) = (self.plan.facts.release.flavour, self.plan.definers.clone());
+        let definers = client
+            .feed(name, |input| script::copy(path, flavour, definers, input))
             .await
             .map_err(|failure| failure.doing("run the dump"))?;
+        if let Some(warning) = definers.warning(&self.plan.config.username) {
+            self.plan.cx.events().warning(warning);
+        }
         let tables = Table::all(&self.client()?, name)
             .await
             .map_err(|failure| failure.doing("list the restored tables"))?;
@@ -140,12 +152,12 @@ impl RestoreSession for RestoreInto {
             return Err(Error::new(ErrorKind::Damaged, message));
         };
         let path = super::find_dump(database)?;
-        self.ensure_whole(&path).await?;
+        let dumped = self.ensure_whole(&path).await?;
         let hideout = Hideout::OfRestore(&self.plan.cx);
         let (server, _) = Server::reach(&self.plan.config, hideout, self.control()).await?;
         self.server = Some(server);
         self.record()?;
-        self.create().await?;
+        self.create(dumped).await?;
         self.fill(&path).await
     }
 

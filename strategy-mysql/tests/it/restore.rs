@@ -46,6 +46,92 @@ async fn an_empty_database_keeps_its_character_set_and_grants() {
     assert_eq!(support::databases(&mariadb), ["bitbucket", "target"]);
 }
 
+/// Whoever may act for others gives views and triggers back to whom they belonged; anybody else takes them over.
+#[tokio::test(flavor = "multi_thread")]
+async fn definers_that_the_server_has_are_kept_as_far_as_the_account_may() {
+    let mariadb = skip_unless!(PrivateMariaDb::start());
+    support::fill(&mariadb, support::ALL);
+    support::fill_with_extras(&mariadb);
+    let run = Run::new().await;
+    let artifact = run.backup(&support::strategy(&mariadb)).await;
+    let original = support::fingerprint(&mariadb, DATABASE);
+    run.restore(&support::strategy_for(&mariadb, "copy"), Some(&artifact))
+        .await;
+    support::assert_same(&support::fingerprint(&mariadb, "copy"), &original);
+    let limited = "CREATE USER limited IDENTIFIED BY 'x'; GRANT ALL PRIVILEGES ON `lim%`.* TO limited; GRANT RELOAD ON *.* TO limited;";
+    mariadb.sql("mysql", limited).unwrap();
+    let strategy = support::strategy_with(&mariadb, "lim", &support::login("limited", "x"));
+    let cx = run.restore_context(Some(&artifact));
+    let way_back = strategy.restore().unwrap();
+    let mut session = way_back.prepare_restore(&cx).await.unwrap();
+    session.apply(&run.source()).await.unwrap();
+    session.commit().await.unwrap();
+    let warnings = cx.events().warnings().join("\n");
+    assert!(warnings.contains("`gone`@`localhost`"), "{warnings}");
+    let definer =
+        "SELECT DISTINCT DEFINER FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = 'lim';";
+    assert_eq!(mariadb.sql("mysql", definer).unwrap(), "limited@%");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_that_creates_its_database_restores_with_its_character_set() {
+    let mariadb = skip_unless!(PrivateMariaDb::start());
+    support::fill(&mariadb, support::ALL);
+    let change = "ALTER DATABASE bitbucket CHARACTER SET utf8mb3 COLLATE utf8mb3_bin;";
+    mariadb.sql(DATABASE, change).unwrap();
+    let run = Run::new().await;
+    let file = run.folder().join("bitbucket-db");
+    let dumped = mariadb
+        .tool("mariadb-dump")
+        .unwrap()
+        .args(["--databases", DATABASE])
+        .stdout(std::fs::File::create(&file).unwrap())
+        .status()
+        .unwrap();
+    assert!(dumped.success());
+    let mut source = RestoreSource::new();
+    source.database = Some(file);
+    let strategy = support::strategy_for(&mariadb, "copy");
+    let mut session = run.prepare_restore(&strategy, None).await.unwrap();
+    session.apply(&source).await.unwrap();
+    session.commit().await.unwrap();
+    let collation = "SELECT @@collation_database;";
+    assert_eq!(mariadb.sql("copy", collation).unwrap(), "utf8mb3_bin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_without_comments_restores_and_one_that_is_cut_off_does_not() {
+    let mariadb = skip_unless!(PrivateMariaDb::start());
+    support::fill(&mariadb, support::ALL);
+    let run = Run::new().await;
+    let file = run.folder().join("bitbucket-db");
+    let dump = mariadb
+        .tool("mariadb-dump")
+        .unwrap()
+        .args(["--skip-comments", "--databases", DATABASE])
+        .output()
+        .unwrap();
+    assert!(dump.status.success());
+    let mut source = RestoreSource::new();
+    source.database = Some(file.clone());
+    let strategy = support::strategy_for(&mariadb, "copy");
+    let end = dump.stdout.trim_ascii_end().len() - 1;
+    std::fs::write(&file, &dump.stdout[..end]).unwrap();
+    let mut session = run.prepare_restore(&strategy, None).await.unwrap();
+    let error = session.apply(&source).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error:?}");
+    session.abort().await.unwrap();
+    std::fs::write(&file, &dump.stdout).unwrap();
+    let mut session = run.prepare_restore(&strategy, None).await.unwrap();
+    session.apply(&source).await.unwrap();
+    session.commit().await.unwrap();
+    session.verify().await.unwrap();
+    support::assert_same(
+        &support::fingerprint(&mariadb, "copy"),
+        &support::fingerprint(&mariadb, DATABASE),
+    );
+}
+
 /// The shell scripts run `mysqldump --databases`, with the statements that lead back to the original.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_of_the_shell_scripts_restores_to_the_name_that_is_asked_for() {
