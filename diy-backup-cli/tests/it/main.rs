@@ -1,6 +1,7 @@
 //! The command, run as users run it: a simulated Bitbucket with people who push, a real PostgreSQL, real tools.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod catalog;
 mod failures;
 mod hostile_input;
 mod job;
