@@ -80,7 +80,7 @@ impl KeptBackup {
 /// have made is theirs to delete, and what another instance has made is that one's. While the newest proven backup is
 /// [doubtful](crate::Manifest::doubts), nothing goes.
 pub fn plan(mut entries: Vec<BackupEntry>, policy: &RetentionSettings) -> PrunePlan {
-    entries.sort_by(|a, b| a.id.cmp(&b.id));
+    entries.sort_by(|a, b| (a.created_unix, &a.id).cmp(&(b.created_unix, &b.id)));
     let shared = entries
         .iter()
         .any(|entry| matches!(entry.owner, Owner::Other(_)));

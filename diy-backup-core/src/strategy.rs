@@ -11,6 +11,7 @@ mod context;
 mod database;
 mod entry;
 mod home;
+mod local_time;
 mod restore;
 mod search;
 mod session;

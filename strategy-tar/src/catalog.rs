@@ -9,13 +9,9 @@ use diy_backup_core::{
     BackupEntry, BackupId, InstanceName, Manifest, Origin, Result, ResultExt, error_chain,
 };
 
+use crate::names::{self, ScriptName, Whose, id_of};
 use crate::read::{FirstEntry, first_entry};
-use crate::remove;
-
-/// Suffixes that an archive's name may end in.
-const SUFFIXES: [&str; 4] = [".tar.zst", ".tar.gz", ".tgz", ".tar"];
-/// Suffixes that the shell scripts give to theirs.
-const SCRIPT_SUFFIXES: [&str; 3] = [".tar.gz", ".tgz", ".tar"];
+use crate::{remove, tail};
 
 const MANIFEST_SUFFIX: &str = ".manifest.json";
 
@@ -24,7 +20,8 @@ pub(crate) fn manifest_path(directory: &Path, id: &BackupId) -> PathBuf {
     directory.join(format!("{id}{MANIFEST_SUFFIX}"))
 }
 
-/// All backups of `instance` in `directory`, oldest first; none when there is no such folder.
+/// All backups of `instance` in `directory`, oldest first; none when there is no such folder. With them come those of
+/// the shell scripts, also what cannot be read as it is.
 pub(crate) fn list(directory: &Path, instance: &InstanceName) -> Result<Vec<BackupEntry>> {
     let cannot_list = || format!("cannot list the folder {}", directory.display());
     let files = match std::fs::read_dir(directory) {
@@ -38,7 +35,9 @@ pub(crate) fn list(directory: &Path, instance: &InstanceName) -> Result<Vec<Back
         let file = file.io_context(cannot_list)?;
         let name = file.file_name();
         let entry = if let Some(id) = id_of(&name).filter(of_instance) {
-            describe(directory, id, &file)
+            describe(directory, id, instance, &file)
+        } else if let Some(named) = names::of_scripts(&name, instance) {
+            of_scripts(directory, named, &file)
         } else {
             manifest_id_of(&name)
                 .filter(of_instance)
@@ -46,17 +45,10 @@ pub(crate) fn list(directory: &Path, instance: &InstanceName) -> Result<Vec<Back
         };
         entries.extend(entry);
     }
-    entries.sort_by(|a, b| (&a.id, &a.location).cmp(&(&b.id, &b.location)));
+    let order =
+        |entry: &BackupEntry| (entry.created_unix, entry.id.clone(), entry.location.clone());
+    entries.sort_by_key(order);
     Ok(entries)
-}
-
-/// The backup that a file of this name would be the archive of.
-pub(crate) fn id_of(file_name: &OsStr) -> Option<BackupId> {
-    let name = file_name.to_str()?;
-    let stem = SUFFIXES
-        .iter()
-        .find_map(|suffix| name.strip_suffix(suffix))?;
-    stem.parse().ok()
 }
 
 /// The backup that a file of this name would be the manifest of.
@@ -91,26 +83,26 @@ fn without_archive(directory: &Path, id: &BackupId) -> Option<BackupEntry> {
     Some(BackupEntry::ours(location, 0, manifest).with_problem(problem))
 }
 
-fn describe(directory: &Path, id: BackupId, file: &DirEntry) -> Option<BackupEntry> {
+fn describe(
+    directory: &Path,
+    id: BackupId,
+    instance: &InstanceName,
+    file: &DirEntry,
+) -> Option<BackupEntry> {
     let path = file.path();
     let location = path.display().to_string();
-    let bytes = match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => metadata.len(),
-        // Deleted since the folder was read, or not an archive at all.
-        Ok(_) => return None,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            let problem = format!("cannot be read: {error}");
-            return Some(unusable(id, location, 0, problem));
-        }
+    let bytes = match size_of(&path) {
+        Ok(bytes) => bytes?,
+        Err(problem) => return Some(unusable(id, location, 0, problem)),
     };
     let manifest_path = manifest_path(directory, &id);
+    let named = || names::of_scripts(&file.file_name(), instance);
     if !manifest_path.exists() {
-        return Some(without_manifest(id, &path, location, bytes));
+        return Some(without_manifest(id, named(), &path, bytes));
     }
     Some(match Manifest::read(&manifest_path) {
         Ok(manifest) if seals_another(&manifest, file) => {
-            without_manifest(id, &path, location, bytes)
+            without_manifest(id, named(), &path, bytes)
         }
         Ok(manifest) => with_manifest(id, location, bytes, manifest),
         Err(error) => unusable(id, location, bytes, error_chain(&error)),
@@ -141,7 +133,13 @@ fn with_manifest(id: BackupId, location: String, bytes: u64, manifest: Manifest)
     }
 }
 
-fn without_manifest(id: BackupId, path: &Path, location: String, bytes: u64) -> BackupEntry {
+fn without_manifest(
+    id: BackupId,
+    named: Option<ScriptName>,
+    path: &Path,
+    bytes: u64,
+) -> BackupEntry {
+    let location = path.display().to_string();
     match first_entry(path) {
         // Whether its end is there, only reading it tells: the checksums stand there.
         Ok(FirstEntry::Manifest(manifest)) if manifest.backup_id == id => {
@@ -153,10 +151,10 @@ fn without_manifest(id: BackupId, path: &Path, location: String, bytes: u64) -> 
             let problem = format!("the manifest in it is that of {}", manifest.backup_id);
             unusable(id, location, bytes, problem)
         }
-        Ok(FirstEntry::Other) if is_named_like_the_scripts(path) => {
-            BackupEntry::from_scripts(id, location, bytes)
-        }
         Ok(FirstEntry::Other) => {
+            if let Some(named) = named {
+                return entry_of_scripts(named, path, bytes);
+            }
             let problem = "there is no manifest, neither beside it nor in it";
             unusable(id, location, bytes, problem)
         }
@@ -164,9 +162,62 @@ fn without_manifest(id: BackupId, path: &Path, location: String, bytes: u64) -> 
     }
 }
 
-fn is_named_like_the_scripts(path: &Path) -> bool {
-    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    SCRIPT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+/// An archive that is named as only the shell scripts or their forks name theirs.
+fn of_scripts(directory: &Path, named: ScriptName, file: &DirEntry) -> Option<BackupEntry> {
+    let path = file.path();
+    let bytes = match size_of(&path) {
+        Ok(bytes) => bytes?,
+        Err(problem) => {
+            let location = path.display().to_string();
+            return Some(BackupEntry::from_scripts(named.id, location, 0).with_problem(problem));
+        }
+    };
+    if named.problem.is_some() {
+        return Some(entry_of_scripts(named, &path, bytes));
+    }
+    // Another instance's, of the product's name and with our own kind of archive, is that one's to list.
+    if manifest_path(directory, &named.id).exists() {
+        return None;
+    }
+    match first_entry(&path) {
+        Ok(FirstEntry::Manifest(_)) => None,
+        Ok(FirstEntry::Other) => Some(entry_of_scripts(named, &path, bytes)),
+        Err(error) => {
+            let entry = entry_of_scripts(named, &path, bytes);
+            Some(entry.with_problem(error_chain(&error)))
+        }
+    }
+}
+
+fn entry_of_scripts(named: ScriptName, path: &Path, bytes: u64) -> BackupEntry {
+    let location = path.display().to_string();
+    let written = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    let entry = BackupEntry::from_scripts(named.id, location, bytes)
+        .in_local_time(written.ok(), named.ending);
+    if let Some(problem) = named.problem {
+        return entry.with_problem(problem);
+    }
+    if named.whose == Whose::Unknown {
+        let name = entry.id.name().clone();
+        return entry.unproven(format!(
+            "nothing but its name `{name}` says whose it is, and this instance has another one"
+        ));
+    }
+    match tail::looks_whole(path, bytes) {
+        Ok(true) => entry,
+        Ok(false) => entry.unproven("it does not end as an archive does, and may be cut off"),
+        Err(error) => entry.with_problem(format!("cannot be read: {error}")),
+    }
+}
+
+/// Returns the size of a file, none for what has been deleted since the directory was read or is no file, and why it
+/// cannot be read.
+fn size_of(path: &Path) -> std::result::Result<Option<u64>, String> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    }
 }
 
 fn unusable(id: BackupId, location: String, bytes: u64, problem: impl Into<String>) -> BackupEntry {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use diy_backup_core::{BackupEntry, BackupState, Findings};
+use diy_backup_core::{BackupEntry, BackupState, Findings, Origin};
 
 use crate::config::TarConfig;
 use crate::platform;
@@ -16,7 +16,11 @@ pub(crate) fn check(config: &TarConfig, staged: &Findings, earlier: &[BackupEntr
     let directory = config.directory.as_path();
     let mut findings = Findings::new();
     look_at(directory, &mut findings);
-    for entry in earlier {
+    // What the scripts have made is not ours to look after, and may be as it is for years.
+    let ours = earlier
+        .iter()
+        .filter(|entry| entry.origin != Origin::ShellScripts);
+    for entry in ours {
         let message = match &entry.state {
             BackupState::Damaged(problem) => format!("this backup cannot be restored: {problem}"),
             BackupState::Unproven(problem) => format!("this backup counts as none: {problem}"),

@@ -16,6 +16,7 @@ mod catalog;
 mod check;
 mod config;
 mod format;
+mod names;
 mod pack;
 mod platform;
 mod read;
@@ -26,6 +27,7 @@ mod stop;
 mod store;
 mod strategy;
 mod sums;
+mod tail;
 
 use std::sync::Arc;
 

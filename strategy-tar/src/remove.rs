@@ -9,7 +9,7 @@ use diy_backup_core::{
     sync_directory,
 };
 
-use crate::catalog;
+use crate::{catalog, names};
 
 /// The kind of the leftover that an archive is while it is written.
 pub(crate) const PARTIAL_KIND: &str = "partial-archive";
@@ -31,7 +31,7 @@ pub(crate) fn hidden_paths(directory: &Path, file_name: &str) -> [PathBuf; 2] {
 pub(crate) fn delete(directory: &Path, entry: &BackupEntry) -> Result<()> {
     let path = PathBuf::from(&entry.location);
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    if path.parent() != Some(directory) || catalog::id_of(OsStr::new(name)).is_none() {
+    if path.parent() != Some(directory) || names::id_of(OsStr::new(name)).is_none() {
         let message = format!(
             "{} is not an archive in {}",
             entry.location,
@@ -60,7 +60,7 @@ pub(crate) fn sweep(directory: &Path, instance: &diy_backup_core::InstanceName) 
             .to_str()
             .and_then(|name| name.strip_prefix('.')?.strip_suffix(DELETING));
         let Some(name) = name else { continue };
-        if let Some(id) = catalog::id_of(OsStr::new(name)).filter(|id| id.name() == instance) {
+        if let Some(id) = names::id_of(OsStr::new(name)).filter(|id| id.name() == instance) {
             finish_deleting(directory, &id, name)?;
         }
     }
@@ -87,7 +87,7 @@ pub(crate) fn discard(directory: &Path, leftover: &Leftover) -> Result<()> {
         .file_name()
         .and_then(OsStr::to_str)
         .and_then(|name| name.strip_prefix('.')?.strip_suffix(PARTIAL));
-    let id = name.and_then(|name| catalog::id_of(OsStr::new(name)));
+    let id = name.and_then(|name| names::id_of(OsStr::new(name)));
     let (Some(name), Some(id)) = (name, id) else {
         return Err(not_ours(leftover));
     };

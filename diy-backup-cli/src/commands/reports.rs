@@ -112,7 +112,7 @@ pub(super) fn list(entries: &[BackupEntry]) -> Outcome {
             text,
             "{}  {}  {:>14}  {:<8}  {}{remark}",
             entry.id,
-            entry.id.created_rfc3339(),
+            entry.created_rfc3339(),
             entry.bytes,
             entry.state.name(),
             entry.location
@@ -128,7 +128,7 @@ pub(super) fn list(entries: &[BackupEntry]) -> Outcome {
 fn list_entry(entry: &BackupEntry) -> Value {
     json!({
         "backup_id": entry.id,
-        "created": entry.id.created_rfc3339(),
+        "created": entry.created_rfc3339(),
         "archive": entry.location,
         "bytes": entry.bytes,
         "origin": entry.origin,

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use diy_backup_testkit::home::GeneratedHome;
 use diy_backup_testkit::tree::{Aspect, Exclusions};
-use diy_backup_testkit::{HomeBuilder, Packing, ShellArchive, TreeSnapshot, skip_unless};
+use diy_backup_testkit::{
+    Generation, HomeBuilder, Packing, ShellArchive, TreeSnapshot, skip_unless,
+};
 
 use crate::site::{Config, Finished, Folder, names};
 
@@ -208,4 +210,28 @@ fn two_homes_in_one_archive_are_refused() {
     instance.assert_untouched();
     let verified = instance.config(&[], "").run(&["verify"]).expect(6);
     assert!(verified.stdout.contains("stash-home") || verified.stderr.contains("stash-home"));
+}
+
+#[test]
+fn archives_named_by_older_scripts_come_back() {
+    comes_back(|archive| archive.generation(Generation::WithEpoch).suffix(".tgz"));
+}
+
+#[test]
+fn archives_of_stash_come_back_by_their_id() {
+    let instance = Instance::new();
+    skip_unless!(
+        instance
+            .archive()
+            .generation(Generation::Stash)
+            .create(&instance.archives())
+    );
+    instance.lose();
+    let config = instance.config(&instance.generated.data_stores, "");
+    let listed = config.run(&["--json", "list"]).expect(0).summary();
+    let id = listed["backups"][0]["backup_id"].as_str().unwrap();
+    config.run(&["restore", "latest"]).expect(6);
+    instance.assert_untouched();
+    config.run(&["restore", id]).expect(0);
+    instance.assert_restored();
 }

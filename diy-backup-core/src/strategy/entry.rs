@@ -1,5 +1,9 @@
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
+use super::local_time::{self, Evidence};
 use crate::id::BackupId;
 use crate::manifest::Manifest;
 
@@ -10,6 +14,9 @@ pub struct BackupEntry {
     /// Its ID.
     #[serde(rename = "backup_id")]
     pub id: BackupId,
+    /// When it began, in seconds since the Unix epoch. The ID of a backup of the shell scripts has it in local time.
+    #[serde(skip)]
+    pub created_unix: i64,
     /// Where it is: a path, or the ID of a snapshot.
     pub location: String,
     /// Its size in bytes.
@@ -72,6 +79,7 @@ impl BackupEntry {
     /// Returns a whole backup made by this program, as its manifest describes it.
     pub fn ours(location: impl Into<String>, bytes: u64, manifest: Manifest) -> Self {
         Self {
+            created_unix: manifest.backup_id.created_unix(),
             id: manifest.backup_id.clone(),
             location: location.into(),
             bytes,
@@ -85,6 +93,7 @@ impl BackupEntry {
     /// Returns a backup without a manifest, as the shell scripts make them.
     pub fn from_scripts(id: BackupId, location: impl Into<String>, bytes: u64) -> Self {
         Self {
+            created_unix: id.created_unix(),
             id,
             location: location.into(),
             bytes,
@@ -93,6 +102,22 @@ impl BackupEntry {
             state: BackupState::Unsealed,
             owner: Owner::Unmarked,
         }
+    }
+
+    /// Takes the time in the ID for local time. When the archive was `written`, and the last three digits of the seconds
+    /// since the epoch, the `ending`, tell in which time zone that was; without them it is that of this machine.
+    #[must_use]
+    pub fn in_local_time(mut self, written: Option<SystemTime>, ending: Option<u16>) -> Self {
+        let evidence = Evidence::new(written, ending);
+        self.created_unix = local_time::instant(self.id.created_unix(), evidence);
+        self
+    }
+
+    /// Returns when the backup began, as RFC 3339 in UTC.
+    pub fn created_rfc3339(&self) -> String {
+        DateTime::from_timestamp(self.created_unix, 0)
+            .unwrap_or_default()
+            .to_rfc3339_opts(SecondsFormat::Secs, true)
     }
 
     /// Sets why the backup cannot be restored.

@@ -41,7 +41,7 @@ async fn other_files_are_not_backups() {
         format!("{}.tar.zst.tmp", id(4)),
         "other-20260101-000000.tar.zst".to_owned(),
         "bitbucket-20260101.tar.zst".to_owned(),
-        format!("{}.zip", id(4)),
+        "other-20260101-000000.tar.gz".to_owned(),
     ] {
         fs::copy(&archive, folder.join(other)).unwrap();
     }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use diy_backup_core::Origin;
+use diy_backup_core::{ArchiveStrategy, BackupState, Origin};
+use diy_backup_testkit::{Generation, ShellArchive};
 use strategy_tar::Compression;
 
 use crate::site::{Site, assert_same, id};
@@ -135,4 +136,107 @@ async fn a_cut_or_extended_archive_of_the_scripts_is_damaged() {
             assert_nearly_same(&home, &site.path().join("restored/home"));
         }
     }
+}
+
+/// Makes archives of the scripts in the directory of `site`.
+fn archive(site: &Site, make: impl Fn(ShellArchive<'static>) -> ShellArchive<'static>) -> bool {
+    fs::create_dir_all(site.archives()).unwrap();
+    let made = make(ShellArchive::new("bitbucket", site.staging().home())).create(&site.archives());
+    match made {
+        Ok(_) => true,
+        Err(error) => {
+            diy_backup_testkit::report_skipped(&error);
+            false
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_time_in_a_name_is_that_of_the_machine_that_made_it() {
+    const DAY: u64 = 86_400;
+    let site = Site::small(Compression::Zstd);
+    let at = |seconds| std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let begun = 20_000 * DAY;
+    // Each a minute after the other, and named in another order: the first by a clock nine hours ahead.
+    let zones = [9 * 3600, 0, -5 * 3600];
+    for (number, zone) in (0..).zip(zones) {
+        if !archive(&site, |archive| {
+            archive
+                .taken_at(at(begun + number * 60))
+                .east(zone)
+                .generation(Generation::WithEpoch)
+        }) {
+            return;
+        }
+    }
+    // One of ours, made the minute after.
+    site.store(i64::try_from(begun + 180).unwrap())
+        .await
+        .unwrap();
+    let listed = site.archive.list().await.unwrap();
+    let created: Vec<_> = listed.iter().map(|entry| entry.created_unix).collect();
+    let expected = [0, 60, 120, 180].map(|after| i64::try_from(begun + after).unwrap());
+    assert_eq!(created, expected, "{listed:?}");
+    assert_eq!(listed[0].id.created_unix(), expected[0] + 9 * 3600);
+    assert_eq!(listed[0].created_rfc3339(), "2024-10-04T00:00:00Z");
+}
+
+#[tokio::test]
+async fn what_was_cut_off_counts_for_nothing_until_it_is_read() {
+    let site = Site::small(Compression::Zstd);
+    for suffix in [".tar.gz", ".tar"] {
+        let Some(path) = pack(&site, suffix, &[]) else {
+            return;
+        };
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(site.only_entry().await.state, BackupState::Unsealed);
+        let mut seen_through = 0;
+        for cut in 1..=16 {
+            fs::write(&path, &whole[..whole.len() - cut * 37]).unwrap();
+            let entry = site.only_entry().await;
+            seen_through += usize::from(entry.state != BackupState::Unsealed);
+            assert!(!site.judge(&entry).await.0.is_good(), "{suffix}, {cut}");
+        }
+        assert!(seen_through >= 14, "{suffix}: {seen_through}");
+        fs::write(&path, "").unwrap();
+        assert!(!site.only_entry().await.is_good());
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_listed_with_what_to_do() {
+    let site = Site::small(Compression::Zstd);
+    fs::create_dir_all(site.archives()).unwrap();
+    let names = [
+        ("bitbucket-20260131-120000.tar.gz.gpg", "gpg"),
+        ("bitbucket-20260131-120001.zip", "7z"),
+        ("stash-20150131-120000-123.tar.gz.gpg", "gpg"),
+    ];
+    for (name, _) in names {
+        fs::write(site.archives().join(name), "unreadable").unwrap();
+    }
+    let listed = site.archive.list().await.unwrap();
+    for (name, tool) in names {
+        let entry = listed
+            .iter()
+            .find(|entry| entry.location.ends_with(name))
+            .unwrap();
+        assert_eq!(entry.origin, Origin::ShellScripts);
+        assert!(entry.damage().unwrap().contains(tool), "{entry:?}");
+        let error = site.judge(entry).await.1.unwrap();
+        assert!(error.to_string().contains(tool), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn archives_that_are_called_by_the_product_are_taken_by_their_id_alone() {
+    let site = Site::small(Compression::Zstd);
+    if !archive(&site, |archive| archive.generation(Generation::Stash)) {
+        return;
+    }
+    let entry = site.only_entry().await;
+    assert!(matches!(entry.state, BackupState::Unproven(_)), "{entry:?}");
+    assert_eq!(entry.id.name().as_str(), "stash");
+    assert!(site.judge(&entry).await.0.is_good());
 }
