@@ -12,7 +12,9 @@ use diy_backup_core::{
 
 use super::config::FslevelConfig;
 use super::{FslevelStrategy, service};
-use crate::facts::Facts;
+use crate::facts::{Facts, Table};
+use crate::failure::Failure;
+use crate::instance;
 use crate::psql::Psql;
 use crate::server::Server;
 
@@ -143,9 +145,19 @@ impl FslevelRestore {
     }
 
     async fn ensure_sound(&self, mut psql: Psql) -> Result<()> {
-        let facts = Facts::of(&mut psql).await;
+        let looked = async {
+            let facts = Facts::of(&mut psql).await?;
+            let tables = Table::all(&mut psql).await?;
+            let lock = instance::change_log_lock(&mut psql, &tables).await?;
+            Ok((facts, lock))
+        }
+        .await;
         psql.close().await;
-        let facts = facts.map_err(|failure| failure.doing("look at the restored server"))?;
+        let (facts, lock) =
+            looked.map_err(|failure: Failure| failure.doing("look at the restored server"))?;
+        if let Some(lock) = lock {
+            self.cx.events().warning(lock.of_restored());
+        }
         if facts.in_recovery {
             let message = "the restored server has become a standby";
             return Err(Error::new(ErrorKind::Damaged, message));

@@ -2,14 +2,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use diy_backup_core::{
-    AbsolutePath, BackupOptions, BackupSettings, Control, DbStrategy, ErrorKind, InstanceSettings,
-    Registry, RestoreContext, RestoreSource, Secret, Section, Selector, Silent, Site,
-    StrategyConfig,
+    AbsolutePath, BackupOptions, BackupSettings, CheckContext, Control, DbStrategy, ErrorKind,
+    InstanceSettings, Registry, RestoreContext, RestoreSource, Secret, Section, Selector, Silent,
+    Site, Staging, StrategyConfig,
 };
 use diy_backup_testkit::{Comparison, Simulator, skip_unless};
 
 use super::volume::{Volume, parts, run};
-use crate::support::DATABASE;
+use crate::instance::HELD_LOCK;
+use crate::support::{DATABASE, ROLE, text};
 
 fn site(volume: &Volume, simulator: &Simulator) -> Site {
     let mut instance = InstanceSettings::new("bitbucket".parse().unwrap());
@@ -155,4 +156,39 @@ async fn files_that_do_not_come_back_with_the_home_are_refused() {
             .contains("does not come back with the home directory"),
         "{error:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_lock_of_an_upgrade_is_an_error_of_a_check_and_a_warning_of_a_restore() {
+    let mut volume = skip_unless!(Volume::start());
+    let strategy = volume.strategy();
+    let home = volume.home_strategy().coverage();
+    let mut checked = CheckContext::new(Staging::new("/nonexistent/staging"));
+    checked.home = home.clone();
+    let findings = strategy.check(&checked).await.unwrap();
+    assert!(findings.inventory.tables.unwrap() > 3);
+    let lock = format!("SET ROLE {ROLE}; {HELD_LOCK}");
+    volume.postgres.psql(DATABASE, &lock).unwrap();
+    let findings = strategy.check(&checked).await.unwrap();
+    let said = text(&findings);
+    assert!(
+        findings.has_errors() && said.contains("is locked by node1"),
+        "{said}"
+    );
+
+    // The home directory brings the server's files back after the target was looked at.
+    volume.postgres.stop();
+    let (data, aside) = (volume.postgres.data_dir(), volume.path().join("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    let work = volume.folder.path().join("work");
+    let cx =
+        RestoreContext::new("bitbucket-20260101-000000".parse().unwrap(), work).with_home(home);
+    let way_back = strategy.restore().unwrap();
+    let mut session = way_back.prepare_restore(&cx).await.unwrap();
+    session.apply(&RestoreSource::new()).await.unwrap();
+    std::fs::rename(&aside, &data).unwrap();
+    session.commit().await.unwrap();
+    session.verify().await.unwrap();
+    let warnings = cx.events().warnings().join("\n");
+    assert!(warnings.contains("does not start"), "{warnings}");
 }
