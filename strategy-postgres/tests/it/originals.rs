@@ -329,3 +329,34 @@ async fn rights_and_extensions_that_are_lacking_are_found_before_anything_happen
     assert_eq!(error.kind(), ErrorKind::Check, "{error:?}");
     assert!(error.to_string().contains("no_such_extension"), "{error:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tablespaces_come_back_where_the_server_has_them_and_are_named_where_not() {
+    let postgres = skip_unless!(PrivatePostgres::start());
+    let in_place =
+        "SET allow_in_place_tablespaces = on; CREATE TABLESPACE \"Fast disk\" LOCATION '';";
+    if postgres.psql("postgres", in_place).is_err() {
+        println!("skipped: tablespaces in place need PostgreSQL 15");
+        return;
+    }
+    support::fill(&postgres, RoleKind::Login);
+    let there = "CREATE TABLE placed (n int) TABLESPACE \"Fast disk\";";
+    postgres.psql(DATABASE, there).unwrap();
+    let run = Run::new().await;
+    let artifact = run.backup(&as_superuser(&postgres, DATABASE, "")).await;
+    let place = "SELECT t.spcname FROM pg_class c LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE relname = 'placed';";
+    let warnings = restore(&run, &as_superuser(&postgres, "copy", ""), Some(&artifact)).await;
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(postgres.psql("copy", place).unwrap(), "Fast disk");
+    let elsewhere = skip_unless!(PrivatePostgres::start());
+    elsewhere
+        .psql("postgres", &format!("CREATE ROLE {ROLE};"))
+        .unwrap();
+    let strategy = as_superuser(&elsewhere, DATABASE, "");
+    let warnings = restore(&run, &strategy, Some(&artifact)).await.join("\n");
+    assert!(
+        warnings.contains("lacks tablespaces of the original: Fast disk"),
+        "{warnings}"
+    );
+    assert_eq!(elsewhere.psql(DATABASE, place).unwrap(), "");
+}
