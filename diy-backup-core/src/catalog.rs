@@ -138,20 +138,33 @@ fn of_one_instance(mut entries: Vec<BackupEntry>) -> Result<(Vec<BackupEntry>, O
             _ => None,
         })
         .collect();
-    let has_own = entries.iter().any(|entry| entry.owner == Owner::Own);
-    if has_own || others.is_empty() {
+    let is_marked = |entry: &BackupEntry| entry.owner == Owner::Own;
+    let is_ours = |entry: &BackupEntry| {
+        is_marked(entry) || (entry.owner == Owner::Unmarked && entry.is_proven())
+    };
+    if others.is_empty() || entries.iter().any(is_ours) {
+        let doubt = !others.is_empty() && !entries.iter().any(is_marked);
+        let newer = entries
+            .last()
+            .filter(|newest| doubt && !newest.may_be_own());
+        let warning = newer.map(|newest| {
+            format!(
+                "the newer backup {} is passed over, as it is another instance's, while an earlier version of this program has made others, which do not say whose they are",
+                newest.id
+            )
+        });
         entries.retain(BackupEntry::may_be_own);
-        return Ok((entries, None));
+        return Ok((entries, warning));
     }
     if others.len() == 1 {
-        // What does not say whose it is belongs to the only instance that has been backed up here.
+        // The archives of the scripts are older than what the only instance here has made since.
         let other = others.into_iter().next().unwrap_or_default();
         let warning = format!("there is no backup of this instance: taking those of {other}");
         return Ok((entries, Some(warning)));
     }
     let names: Vec<String> = others.into_iter().collect();
     Err(not_found(format!(
-        "there is no backup that is surely of this instance, and there are backups of several others: {}",
+        "there is no backup of this instance, and there are backups of several others: {}",
         names.join("; ")
     ))
     .with_hint("Name one of those that `diy-backup list` shows."))
@@ -370,4 +383,59 @@ async fn delete_search_snapshot(site: &Site, entry: &BackupEntry) -> Result<()> 
         )),
     };
     deleted.map_err(stays)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Manifest;
+
+    fn entry(second: i64, owner: Owner) -> BackupEntry {
+        let id = BackupId::at_unix(&"b".parse().unwrap(), second);
+        let mut entry = BackupEntry::ours("x", 1, Manifest::new(id));
+        entry.owner = owner;
+        entry
+    }
+
+    fn other(second: i64, name: &str) -> BackupEntry {
+        entry(second, Owner::Other(name.to_owned()))
+    }
+
+    fn latest(entries: Vec<BackupEntry>) -> Result<(i64, usize)> {
+        let (entries, warning) = of_one_instance(entries)?;
+        let found = latest_to_restore(&entries, warning)?;
+        Ok((found.entry.id.created_unix(), found.warnings.len()))
+    }
+
+    #[test]
+    fn the_latest_is_never_another_instance_s_where_there_is_one_of_ours() {
+        let own = entry(1, Owner::Own);
+        let unmarked = entry(2, Owner::Unmarked);
+        assert_eq!(latest(vec![own, other(3, "a")]).unwrap(), (1, 0));
+        let mixed = vec![unmarked, other(3, "a"), other(4, "b")];
+        assert_eq!(latest(mixed).unwrap(), (2, 1));
+        assert_eq!(latest(vec![other(3, "a"), other(4, "a")]).unwrap(), (4, 1));
+        let error = latest(vec![other(3, "a"), other(4, "b")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn archives_of_the_scripts_are_the_latest_where_nothing_is_proven() {
+        let id = BackupId::at_unix(&"b".parse().unwrap(), 5);
+        let scripts = BackupEntry::from_scripts(id, "x", 1);
+        assert_eq!(latest(vec![scripts.clone()]).unwrap(), (5, 1));
+        let own = entry(1, Owner::Own);
+        assert_eq!(latest(vec![own, scripts.clone()]).unwrap(), (1, 1));
+        assert_eq!(latest(vec![other(2, "a"), scripts]).unwrap(), (2, 2));
+    }
+
+    #[test]
+    fn nothing_that_is_not_proven_is_the_latest() {
+        let bare = entry(2, Owner::Own).unproven("no manifest");
+        let cut = entry(3, Owner::Own).with_problem("too short");
+        let found = latest(vec![entry(1, Owner::Own), bare.clone(), cut.clone()]);
+        assert_eq!(found.unwrap(), (1, 2));
+        let error = latest(vec![bare, cut]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+    }
 }

@@ -79,7 +79,14 @@ impl LastGood {
 
 impl KnownDirectory {
     /// Looks at the directory at `path`; `None` when there is none.
-    pub(crate) fn at(path: &Path) -> Option<Self> {
+    pub(crate) async fn look(path: &Path) -> Option<Self> {
+        let path = path.to_owned();
+        // A file server that does not answer must not keep signals from being heard.
+        let looked = tokio::task::spawn_blocking(move || Self::at(&path));
+        looked.await.unwrap_or_default()
+    }
+
+    fn at(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok().filter(Metadata::is_dir)?;
         let born = metadata.created().ok();
         let born = born.and_then(|time| time.duration_since(UNIX_EPOCH).ok());

@@ -44,10 +44,14 @@ impl SourceRecord {
         let last = read_last_good(site, findings);
         // A list that cannot be read is a finding of the archive's own check.
         let listed = catalog::list(site).await.ok();
+        let directory = match site.archive.directory() {
+            Some(path) => KnownDirectory::look(path).await,
+            None => None,
+        };
         let mut record = Self {
             baseline: newest(last.as_ref(), listed.as_deref()),
             counted,
-            directory: site.archive.directory().and_then(KnownDirectory::at),
+            directory,
             ..Self::default()
         };
         record.compare_source(shrink, findings);
@@ -185,7 +189,7 @@ impl SourceRecord {
         let Some(seen) = &self.directory else {
             return Ok(());
         };
-        let now = KnownDirectory::at(&seen.path);
+        let now = KnownDirectory::look(&seen.path).await;
         if now.as_ref() == Some(seen) {
             return Ok(());
         }
