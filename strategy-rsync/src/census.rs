@@ -5,8 +5,9 @@ use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
-use crate::links::{FileId, Links};
+use crate::links::{FileId, Links, look_begins};
 use crate::platform::Facts;
 use crate::sync::{into_inner, lock};
 
@@ -24,13 +25,27 @@ pub(crate) struct Census {
 }
 
 /// A [`Census`] that several threads take.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Count {
+    began: SystemTime,
     entries: AtomicU64,
     bytes: AtomicU64,
     content_bytes: AtomicU64,
     linked: Mutex<HashSet<FileId>>,
     links: Mutex<Links>,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Self {
+            began: look_begins(),
+            entries: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            content_bytes: AtomicU64::default(),
+            linked: Mutex::default(),
+            links: Mutex::default(),
+        }
+    }
 }
 
 impl Count {
@@ -51,7 +66,7 @@ impl Count {
     pub(crate) fn note_name(&self, name: &Path, original: &Metadata) {
         let facts = Facts::of(original);
         if facts.links > 1 && !original.is_dir() {
-            lock(&self.links).add(facts.id, name);
+            lock(&self.links).note(&facts, name, self.began);
         }
     }
 

@@ -1,6 +1,5 @@
 //! The two ways of knowing what has changed without looking at both sides.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use diy_backup_core::Control;
@@ -18,6 +17,17 @@ pub(crate) enum Changes {
     Told(Arc<Tracker>),
     /// The times of all originals are looked at.
     Seen(Arc<ChangeTimes>),
+}
+
+/// What is known of changes since the capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known<T> {
+    /// The kernel tells them all, and this of them.
+    Told(T),
+    /// The kernel told them until it lost track.
+    Lost,
+    /// Change times alone tell. All originals were looked at in the capture.
+    Looked,
 }
 
 impl Changes {
@@ -49,6 +59,11 @@ impl Changes {
         }
     }
 
+    /// Whether the kernel tells them.
+    pub(crate) fn are_told(&self) -> bool {
+        matches!(self, Self::Told(_))
+    }
+
     /// Whether a [`take`](Self::take) now leaves much less to the next one.
     pub(crate) fn is_worth_while(&self) -> bool {
         match self {
@@ -61,14 +76,28 @@ impl Changes {
     ///
     /// # Errors
     /// When they are too many.
-    pub(crate) fn give_back(&self, folder: usize, dirty: Dirty) -> Result<(), Setback> {
-        match self {
-            Self::Told(tracker) => tracker.give_back(folder, dirty),
-            Self::Seen(times) => times.give_back(folder, dirty).map_err(|_| {
-                Setback::LookAtAll("more has changed than can be remembered".to_owned())
-            })?,
+    pub(crate) async fn give_back(
+        &self,
+        folder: usize,
+        dirty: Dirty,
+        control: &Control,
+    ) -> Result<(), Setback> {
+        // Both may be looking at a file system that does not answer.
+        let this = self.clone();
+        let given = blocking(move || {
+            Ok(match this {
+                Self::Told(tracker) => {
+                    tracker.give_back(folder, dirty);
+                    true
+                }
+                Self::Seen(times) => times.give_back(folder, dirty).is_ok(),
+            })
+        });
+        if given.await.map_err(|error| Setback::of(error, control))? {
+            return Ok(());
         }
-        Ok(())
+        let reason = "more has changed than can be remembered";
+        Err(Setback::LookAtAll(reason.to_owned()))
     }
 
     /// Forgets all changes so far: a pass over everything follows.
@@ -78,19 +107,22 @@ impl Changes {
     pub(crate) async fn start_again(&self, control: &Control) -> Result<(), Setback> {
         match self {
             Self::Told(tracker) => {
-                tracker.start_again();
-                Ok(())
+                let tracker = Arc::clone(tracker);
+                let started = blocking(move || {
+                    tracker.start_again();
+                    Ok(())
+                });
+                started.await.map_err(|error| Setback::of(error, control))
             }
             Self::Seen(times) => look(times, control, ChangeTimes::start_again).await,
         }
     }
 
-    /// Whether `path` in a folder, or something above it as a whole, is known to have changed since the last
-    /// [`take`](Self::take). `None` where only change times tell.
-    pub(crate) fn has_changed(&self, folder: usize, path: &Path) -> Option<bool> {
+    /// Returns what `ask` says of what is known to have changed in a folder since the last [`take`](Self::take).
+    pub(crate) fn ask<T>(&self, folder: usize, ask: impl FnOnce(&Dirty) -> T) -> Known<T> {
         match self {
-            Self::Told(tracker) => tracker.has_changed(folder, path).ok(),
-            Self::Seen(_) => None,
+            Self::Told(tracker) => tracker.ask(folder, ask).map_or(Known::Lost, Known::Told),
+            Self::Seen(_) => Known::Looked,
         }
     }
 }

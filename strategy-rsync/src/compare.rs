@@ -25,8 +25,6 @@ const CHUNK_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(crate) struct Comparison<'a> {
     pub(crate) folder: &'a Folder,
-    /// What has changed since is left out; without it, everything is compared.
-    pub(crate) changed_before: Option<SystemTime>,
     /// Content that has changed since is compared byte by byte.
     pub(crate) doubtful_since: SystemTime,
     pub(crate) unseen: Unseen,
@@ -179,8 +177,7 @@ impl Comparison<'_> {
     ) -> Result<Option<Aspect>> {
         let (kind, facts) = (original.file_type(), Facts::of(original));
         let belongs = kind.is_dir() || kind.is_file() || kind.is_symlink();
-        let is_left_out = |before| facts.changed >= before;
-        if !belongs || self.changed_before.is_some_and(is_left_out) {
+        if !belongs {
             return Ok(None);
         }
         let Some(copy) = copy else {
@@ -208,7 +205,7 @@ impl Comparison<'_> {
         if !kind.is_symlink() && (facts.mode ^ copy_facts.mode) & compared_bits != 0 {
             return Ok(Some(Aspect::Mode));
         }
-        let is_doubtful = above == Above::Moved || facts.changed >= self.doubtful_since;
+        let is_doubtful = above == Above::Moved || facts.latest_change() >= self.doubtful_since;
         let (original_path, copy_path) = (
             || self.folder.source.join(path),
             || self.folder.copy.join(path),
@@ -229,7 +226,7 @@ impl Comparison<'_> {
         }
         let is_told = match self.unseen {
             Unseen::Trusted => false,
-            Unseen::ToldSince(since) => above == Above::Moved || facts.changed >= since,
+            Unseen::ToldSince(since) => above == Above::Moved || facts.latest_change() >= since,
         };
         Ok(is_told.then_some(Aspect::Unseen))
     }
@@ -378,7 +375,6 @@ mod tests {
         }
         let comparison = Comparison {
             folder: &folder,
-            changed_before: None,
             doubtful_since: SystemTime::now(),
             unseen: Unseen::Trusted,
             stop: &Stop::new(&Control::new()),

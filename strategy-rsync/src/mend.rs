@@ -133,7 +133,6 @@ fn compare(folder: &Folder, doubt: Doubt, shrink: Shrink, stop: &Stop) -> Result
     let (lacks, lost) = (Lacks::new(), AtomicU64::new(0));
     let comparison = Comparison {
         folder,
-        changed_before: None,
         doubtful_since: doubt.content_since,
         unseen: Unseen::ToldSince(doubt.attributes_since),
         stop,

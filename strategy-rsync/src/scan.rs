@@ -99,7 +99,7 @@ pub(crate) enum Above {
 impl Above {
     /// What a folder hands down to its entries.
     pub(crate) fn of(folder: &Facts, proven_until: SystemTime, above: Self) -> Self {
-        let moved = folder.changed >= proven_until && folder.changed_after_modification();
+        let moved = folder.latest_change() >= proven_until && folder.changed_after_modification();
         if moved { Self::Moved } else { above }
     }
 }
@@ -211,7 +211,7 @@ impl Scan {
         above: Above,
         found: &Mutex<Found>,
     ) -> Result<()> {
-        if above == Above::Settled && facts.changed < self.proven_until {
+        if above == Above::Settled && facts.latest_change() < self.proven_until {
             return Ok(());
         }
         let Ok(copy) = self.folder.copy.join(entry.relative).symlink_metadata() else {

@@ -1,5 +1,6 @@
 //! A backup: a live pass, a pass over the drained instance, and what is written down about them.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -86,6 +87,7 @@ impl RsyncSession {
                 configured,
                 began,
                 census,
+                captured: BTreeSet::new(),
             });
         }
         let mut this = Self {

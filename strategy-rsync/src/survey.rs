@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use diy_backup_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::folder::Folder;
-use crate::links::{FileId, Links};
+use crate::links::{FileId, Links, find_files};
 use crate::platform::Facts;
 use crate::track::{Change, Dirty, Full};
 use crate::walk::{Stop, is_gone, names_in};
@@ -72,10 +72,12 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// When something cannot be looked at.
     pub(crate) fn run(mut self, mut dirty: Dirty) -> Result<Plan> {
-        let files: Vec<FileId> = dirty.files().collect();
-        for name in files.into_iter().flat_map(|file| self.links.names(file)) {
+        let linked = dirty.linked().flat_map(|file| self.links.names(file));
+        let mut names: Vec<PathBuf> = linked.map(Path::to_owned).collect();
+        names.extend(self.names_of(dirty.files().collect())?);
+        for name in names {
             dirty
-                .mark(name.to_owned(), Change::Content)
+                .mark(name, Change::Content)
                 .map_err(|Full| Error::new(ErrorKind::Internal, "too much has changed"))?;
         }
         for (path, change) in dirty.into_sorted() {
@@ -87,6 +89,28 @@ impl<'a> Survey<'a> {
         }
         self.settle_links()?;
         Ok(self.plan)
+    }
+
+    /// Returns the names of files that the kernel told without one. Such a file has changed by its handle, as a file
+    /// server writes, or by a name elsewhere; which names it has here takes a look at everything, if none is known.
+    fn names_of(&self, files: HashSet<FileId>) -> Result<Vec<PathBuf>> {
+        let mut names = Vec::new();
+        let mut unknown = HashSet::new();
+        for file in files {
+            if self.links.all_names(self.folder, file, u64::MAX).is_none() {
+                unknown.insert(file);
+            }
+            names.extend(self.links.names(file).map(Path::to_owned));
+        }
+        if !unknown.is_empty() {
+            tracing::debug!(
+                files = unknown.len(),
+                "looking for files that changed without a name"
+            );
+            let wanted = |facts: &Facts| unknown.contains(&facts.id);
+            names.extend(find_files(self.folder, self.stop, wanted)?);
+        }
+        Ok(names)
     }
 
     /// The path itself, or what above it is no folder on one of both sides: that has to be put right then.
@@ -144,7 +168,7 @@ impl<'a> Survey<'a> {
     ) {
         let facts = Facts::of(original);
         if facts.links > 1 {
-            self.links.add(facts.id, path);
+            self.links.add(&facts, path);
         }
         let keeps_content = change == Change::Attributes
             && copy.is_some_and(|copy| {
@@ -295,7 +319,7 @@ mod tests {
             fs::write(side.join("other"), "x").unwrap();
         }
         let stop = Stop::new(&diy_backup_core::Control::new());
-        let mut links = Links::of(&folder, &stop).unwrap();
+        let mut links = Links::of(&folder, crate::links::look_begins(), &stop).unwrap();
         let id = Facts::of(&fs::metadata(folder.source.join("two")).unwrap()).id;
         let mut dirty = Dirty::default();
         dirty.mark_file(id).unwrap();
@@ -308,5 +332,31 @@ mod tests {
             BTreeSet::from(["", "a", "a/one", "two"].map(PathBuf::from))
         );
         assert_eq!(plan.unsettled, Vec::<PathBuf>::new());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_changed_without_a_name_is_looked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let mut folder = crate::folder::home_in(root.path());
+        folder.exclusions.leave_out(Path::new("out"));
+        for side in [&folder.source, &folder.copy] {
+            fs::create_dir_all(side.join("a/b")).unwrap();
+            fs::write(side.join("a/b/file"), "x").unwrap();
+        }
+        fs::create_dir(folder.source.join("out")).unwrap();
+        fs::write(folder.source.join("out/file"), "x").unwrap();
+        let id = |path: &str| Facts::of(&fs::metadata(folder.source.join(path)).unwrap()).id;
+        let mut dirty = Dirty::default();
+        dirty.mark_file(id("a/b/file")).unwrap();
+        dirty.mark_file(id("out/file")).unwrap();
+        let stop = Stop::new(&diy_backup_core::Control::new());
+        let mut links = Links::default();
+        let plan = Survey::new(&folder, &mut links, &stop).run(dirty).unwrap();
+        assert_eq!(plan.remove, BTreeSet::from(["a/b/file".into()]));
+        assert_eq!(
+            plan.list,
+            BTreeSet::from(["a/b", "a/b/file"].map(PathBuf::from))
+        );
     }
 }

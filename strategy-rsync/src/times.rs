@@ -24,7 +24,7 @@ use crate::track::{self, Change, Dirty, Full, Unavailable};
 use crate::walk::{Stop, Walk, names_in};
 
 /// How far a change time may be behind the clock: the kernel stamps by its tick.
-const TICK: Duration = Duration::from_millis(20);
+pub(crate) const TICK: Duration = Duration::from_millis(20);
 
 /// A look shortens the next one's finds to what changes during its own time. It is worth while when the last one began at
 /// least so many times its own time ago.
@@ -172,7 +172,7 @@ impl Look<'_> {
         let root = source
             .symlink_metadata()
             .io_context(|| format!("cannot read {}", source.display()))?;
-        if Facts::of(&root).changed >= self.since {
+        if Facts::of(&root).latest_change() >= self.since {
             self.compare_names(Path::new(""))?;
         }
         let walk = Walk {
@@ -182,7 +182,7 @@ impl Look<'_> {
         };
         walk.run((), |entry, ()| {
             let facts = Facts::of(entry.metadata);
-            let is_new = facts.changed >= self.since;
+            let is_new = facts.latest_change() >= self.since;
             if !entry.metadata.is_dir() {
                 if is_new {
                     self.mark(entry.relative, Change::Content)?;
@@ -202,7 +202,7 @@ impl Look<'_> {
         let (path, folder) = (self.hasher.hash_one(path), self.hasher.hash_one(facts.id));
         let mut seen = lock(&self.seen);
         seen.insert(path, folder);
-        self.known.get(&path) == Some(&folder) && !facts.changed_after_modification()
+        self.known.get(&path) == Some(&folder) && !facts.may_have_moved()
     }
 
     /// A folder whose entries have changed: what is gone has no times any more, and only the copy tells of it.

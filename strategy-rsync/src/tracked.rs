@@ -2,8 +2,9 @@
 //!
 //! Tracking makes a backup quicker and must not make it fail: whatever it cannot do is left to a pass over everything.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use diy_backup_core::{Control, Error, ErrorKind, Events, Result};
 use futures_util::future::try_join_all;
@@ -13,7 +14,7 @@ use crate::changes::Changes;
 use crate::config::TrackChanges;
 use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
-use crate::links::Links;
+use crate::links::{Links, look_begins};
 use crate::survey::{Plan, Survey};
 use crate::times::Moment;
 use crate::track::{Change, Dirty, Lost, Unavailable};
@@ -27,6 +28,9 @@ const MOST_LIVE_ROUNDS: u32 = 8;
 /// The instance is drained: more rounds than one are for what else works in the folders, where they take no time.
 const MOST_CAPTURE_ROUNDS: u32 = 3;
 
+/// While the instance is drained, no change of the next moments is expected: longer than any window.
+const DRAINED: Duration = Duration::from_hours(24);
+
 /// A folder and how far its copy is.
 #[derive(Debug)]
 pub(crate) struct CopiedFolder {
@@ -35,12 +39,16 @@ pub(crate) struct CopiedFolder {
     /// When the last pass over everything began.
     pub(crate) began: SystemTime,
     pub(crate) census: Census,
+    /// What was copied in the lock window, or removed from the copy.
+    pub(crate) captured: BTreeSet<PathBuf>,
 }
 
 /// What knows the changes, and what was captured with its help.
 #[derive(Debug)]
 pub(crate) struct Tracking {
     changes: Changes,
+    /// When changes began to be followed.
+    since: Moment,
     /// When the capture began.
     opened: Option<Moment>,
 }
@@ -66,9 +74,11 @@ impl Tracking {
         events: &Events,
         control: &Control,
     ) -> Result<Option<Self>> {
-        let told = match wanted {
-            TrackChanges::Never => None,
-            _ => Some(Changes::told(folders)),
+        let told = if wanted == TrackChanges::Never {
+            None
+        } else {
+            let folders = folders.to_vec();
+            Some(blocking(move || Ok(Changes::told(&folders))).await?)
         };
         let changes = match told {
             Some(Ok(changes)) => changes,
@@ -81,7 +91,8 @@ impl Tracking {
                         "Changes are not tracked, so every file is looked at while the instance is locked: {reason}"
                     ));
                 }
-                match Changes::seen(folders) {
+                let folders = folders.to_vec();
+                match blocking(move || Ok(Changes::seen(&folders))).await? {
                     Ok(changes) => changes,
                     Err(Unavailable { reason, .. }) => {
                         tracing::debug!(reason, "change times are not relied on");
@@ -92,6 +103,7 @@ impl Tracking {
         };
         let this = Self {
             changes,
+            since: Moment::now(),
             opened: None,
         };
         match this.start_again(control).await {
@@ -128,7 +140,8 @@ impl Tracking {
             }
             if round > 0 && count <= FEW {
                 for (number, dirty) in changes.into_iter().enumerate() {
-                    self.changes.give_back(number, dirty)?;
+                    let control = &copier.control;
+                    self.changes.give_back(number, dirty, control).await?;
                 }
                 break;
             }
@@ -159,11 +172,7 @@ impl Tracking {
             found.is_ok_and(|found| crate::platform::Facts::of(&found).links > 1)
         };
         if unsettled.iter().any(is_linked) {
-            let (folder, stop) = (copied.folder.clone(), Stop::new(&copier.control));
-            let _stop_with_us = stop.on_drop();
-            copied.census.links = blocking(move || Links::of(&folder, &stop))
-                .await
-                .map_err(|error| Setback::of(error, &copier.control))?;
+            look_for_links(copier, copied, look_begins()).await?;
         }
         let mut again = Dirty::default();
         for path in unsettled {
@@ -171,7 +180,8 @@ impl Tracking {
                 .mark(path, Change::Content)
                 .map_err(|_| Setback::LookAtAll("too many files have several names".to_owned()))?;
         }
-        self.changes.give_back(number, again)
+        let control = &copier.control;
+        self.changes.give_back(number, again, control).await
     }
 
     /// Copies what has changed, while the instance is drained.
@@ -186,7 +196,13 @@ impl Tracking {
             if round > 0 && !self.changes.is_worth_while() {
                 break;
             }
-            let changes = self.changes.take(&copier.control).await?;
+            let mut changes = self.changes.take(&copier.control).await?;
+            if round == 0 && self.changes.are_told() {
+                let since = self.since.change_time();
+                for (dirty, copied) in changes.iter_mut().zip(&mut *folders) {
+                    add_changed_elsewhere(dirty, copier, copied, since).await?;
+                }
+            }
             let count: usize = changes.iter().map(Dirty::len).sum();
             tracing::debug!(round, paths = count, "copying what has changed");
             if changes.iter().all(Dirty::is_empty) {
@@ -214,8 +230,12 @@ impl Tracking {
             let (changes, folder) = (self.changes.clone(), copied.folder.clone());
             let (opened_at, doubtful_since) =
                 (opened.change_time(), crate::proven::set_back(copied.began));
+            let captured = std::mem::take(&mut copied.captured);
+            let links = std::mem::take(&mut copied.census.links);
             let verified = blocking(move || {
                 Verification {
+                    captured: &captured,
+                    links: &links,
                     folder: &folder,
                     number,
                     changes: &changes,
@@ -266,16 +286,64 @@ async fn capture_folder(
     if dirty.is_empty() {
         return Ok(());
     }
-    let plan = survey(copier, copied, dirty).await?;
+    let mut plan = survey(copier, copied, dirty.clone()).await?;
+    if !plan.unsettled.is_empty() {
+        // Looking for their other names takes less than a pass over everything.
+        // Nothing changes meanwhile, and whatever did would be told.
+        look_for_links(copier, copied, SystemTime::now() + DRAINED).await?;
+        plan = survey(copier, copied, dirty).await?;
+    }
     if let Some(path) = plan.unsettled.first() {
         let reason = format!("the other names of {} are not known", path.display());
         return Err(Setback::LookAtAll(reason));
     }
+    let paths = plan.list.iter().chain(&plan.remove).cloned();
+    copied.captured.extend(paths);
     match copier.follow(&copied.folder, plan, &Quiet::Yes).await {
         // What vanishes or cannot be read while the instance is drained does so in every pass.
         Err(error) if error.kind() == ErrorKind::Tool => Err(Setback::Failed(error)),
         other => other.map_err(|error| Setback::of(error, &copier.control)),
     }
+}
+
+/// Finds all names of the files that have several.
+async fn look_for_links(
+    copier: &Copier,
+    copied: &mut CopiedFolder,
+    began: SystemTime,
+) -> Result<(), Setback> {
+    let (folder, stop) = (copied.folder.clone(), Stop::new(&copier.control));
+    let _stop_with_us = stop.on_drop();
+    copied.census.links = blocking(move || Links::of(&folder, began, &stop))
+        .await
+        .map_err(|error| Setback::of(error, &copier.control))?;
+    Ok(())
+}
+
+/// Adds files that have changed by names which are not in the folder: of these, the kernel tells only the others.
+async fn add_changed_elsewhere(
+    dirty: &mut Dirty,
+    copier: &Copier,
+    copied: &mut CopiedFolder,
+    since: SystemTime,
+) -> Result<(), Setback> {
+    let stop = Stop::new(&copier.control);
+    let _stop_with_us = stop.on_drop();
+    let folder = copied.folder.clone();
+    let links = std::mem::take(&mut copied.census.links);
+    let (changed, links) = blocking(move || {
+        let changed = links.changed_elsewhere(&folder, since, &stop)?;
+        Ok((changed, links))
+    })
+    .await
+    .map_err(|error| Setback::of(error, &copier.control))?;
+    copied.census.links = links;
+    for name in changed {
+        dirty
+            .mark(name, Change::Content)
+            .map_err(|_| Setback::LookAtAll("too many files have several names".to_owned()))?;
+    }
+    Ok(())
 }
 
 async fn survey(copier: &Copier, copied: &mut CopiedFolder, dirty: Dirty) -> Result<Plan, Setback> {

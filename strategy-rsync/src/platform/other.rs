@@ -39,6 +39,14 @@ impl Facts {
         }
     }
 
+    pub(crate) fn latest_change(&self) -> SystemTime {
+        self.changed
+    }
+
+    pub(crate) fn may_have_moved(&self) -> bool {
+        true
+    }
+
     pub(crate) fn changed_after_modification(&self) -> bool {
         true
     }

@@ -42,6 +42,20 @@ impl Facts {
         }
     }
 
+    /// Returns the last instant at which something may have changed: old file systems keep whole seconds alone.
+    pub(crate) fn latest_change(&self) -> SystemTime {
+        let since_epoch = self.changed.duration_since(UNIX_EPOCH);
+        match since_epoch {
+            Ok(since) if since.subsec_nanos() == 0 => self.changed + Duration::from_secs(1),
+            _ => self.changed,
+        }
+    }
+
+    /// Returns `true` unless the times rule out that this directory was moved to where it is.
+    pub(crate) fn may_have_moved(&self) -> bool {
+        self.changed_after_modification() || self.latest_change() != self.changed
+    }
+
     /// Whether attributes changed after the content did last: of a folder, that it may have been moved here.
     pub(crate) fn changed_after_modification(&self) -> bool {
         let (seconds, nanoseconds) = self.modified;

@@ -25,8 +25,10 @@ pub(crate) enum Change {
 pub(crate) struct Dirty {
     paths: HashMap<PathBuf, Change>,
     bytes: usize,
-    /// Files with several names that have changed under one that is not known.
+    /// Files that have changed under a name that is not known.
     files: HashSet<FileId>,
+    /// Files with several names of which one is known to have changed: the others have, too.
+    linked: HashSet<FileId>,
 }
 
 /// A set holds as many paths as it can.
@@ -51,7 +53,19 @@ impl Dirty {
         Ok(())
     }
 
-    /// Adds a file with several names of which none is known.
+    /// Adds a file with several names, whose names may all have changed.
+    ///
+    /// # Errors
+    /// Like [`mark`](Self::mark).
+    pub(crate) fn mark_linked(&mut self, file: FileId) -> Result<(), Full> {
+        if self.linked.len() >= MOST_PATHS {
+            return Err(Full);
+        }
+        self.linked.insert(file);
+        Ok(())
+    }
+
+    /// Adds a file of which no name is known.
     ///
     /// # Errors
     /// Like [`mark`](Self::mark).
@@ -63,9 +77,14 @@ impl Dirty {
         Ok(())
     }
 
-    /// The files with several names of which none is known. They may lie elsewhere.
+    /// The files of which no name is known. They may lie elsewhere.
     pub(crate) fn files(&self) -> impl Iterator<Item = FileId> + '_ {
         self.files.iter().copied()
+    }
+
+    /// The files with several names which may all have changed. They may lie elsewhere.
+    pub(crate) fn linked(&self) -> impl Iterator<Item = FileId> + '_ {
+        self.linked.iter().copied()
     }
 
     /// Adds all changes of `other`.
@@ -73,11 +92,16 @@ impl Dirty {
     /// # Errors
     /// Like [`mark`](Self::mark).
     pub(crate) fn merge(&mut self, other: Self) -> Result<(), Full> {
-        let (paths, files) = (other.paths, other.files);
+        let (paths, files, linked) = (other.paths, other.files, other.linked);
         paths
             .into_iter()
             .try_for_each(|(path, change)| self.mark(path, change))?;
-        files.into_iter().try_for_each(|file| self.mark_file(file))
+        files
+            .into_iter()
+            .try_for_each(|file| self.mark_file(file))?;
+        linked
+            .into_iter()
+            .try_for_each(|file| self.mark_linked(file))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -85,16 +109,21 @@ impl Dirty {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.paths.is_empty() && self.files.is_empty()
+        self.paths.is_empty() && self.files.is_empty() && self.linked.is_empty()
     }
 
-    /// Whether `path` has changed, or something above it as a whole.
-    pub(crate) fn covers(&self, path: &Path) -> bool {
-        self.paths.contains_key(path)
-            || path
-                .ancestors()
-                .skip(1)
-                .any(|above| self.paths.get(above) == Some(&Change::Subtree))
+    /// Whether `path` has come, gone or changed, alone or with a directory that it is or was in.
+    pub(crate) fn tells_of(&self, path: &Path) -> bool {
+        let is_told = |above: &Path| {
+            let change = self.paths.get(above);
+            change.is_some_and(|change| *change >= Change::Content)
+        };
+        self.paths.contains_key(path) || path.ancestors().skip(1).any(is_told)
+    }
+
+    /// Whether `file` is one of [`files`](Self::files) or [`linked`](Self::linked).
+    pub(crate) fn has_file(&self, file: FileId) -> bool {
+        self.files.contains(&file) || self.linked.contains(&file)
     }
 
     /// The changes, each folder before what is in it. What lies in a subtree that has changed as a whole is left out.
@@ -154,8 +183,10 @@ mod tests {
             ("a/bc/d", Change::Content),
             ("a", Change::Attributes),
         ]);
-        assert!(dirty.covers(Path::new("a/b/x/y")) && dirty.covers(Path::new("a")));
-        assert!(!dirty.covers(Path::new("a/x")) && !dirty.covers(Path::new("a/bc")));
+        for told in ["a/b/x/y", "a", "a/b.c/what was in it"] {
+            assert!(dirty.tells_of(Path::new(told)), "{told}");
+        }
+        assert!(!dirty.tells_of(Path::new("a/x")) && !dirty.tells_of(Path::new("a/bc")));
         let left: Vec<PathBuf> = dirty
             .into_sorted()
             .into_iter()

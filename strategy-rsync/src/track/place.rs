@@ -133,7 +133,7 @@ impl Places {
         if let Some(place) = remembered.get(handle) {
             return Ok(place.clone());
         }
-        let place = look_up(&self.watched, mount, handle, Sort::Folder)?;
+        let (place, _) = look_up(&self.watched, mount, handle, Sort::Folder)?;
         if place != Place::Gone {
             if remembered.len() >= MOST_REMEMBERED {
                 remembered.clear();
@@ -144,11 +144,15 @@ impl Places {
     }
 }
 
-/// Where the file lies that `handle` names, by one of its names.
+/// Where the file lies that `handle` names, by one of its names, and which file it is, if it has several.
 ///
 /// # Errors
 /// When the kernel does not tell.
-pub(super) fn find_file(watched: &[Watched], mount: &File, handle: &Handle) -> Result<Place, Lost> {
+pub(super) fn find_file(
+    watched: &[Watched],
+    mount: &File,
+    handle: &Handle,
+) -> Result<(Place, Option<FileId>), Lost> {
     look_up(watched, mount, handle, Sort::File)
 }
 
@@ -159,28 +163,45 @@ enum Sort {
     File,
 }
 
-fn look_up(watched: &[Watched], mount: &File, handle: &Handle, sort: Sort) -> Result<Place, Lost> {
+fn look_up(
+    watched: &[Watched],
+    mount: &File,
+    handle: &Handle,
+    sort: Sort,
+) -> Result<(Place, Option<FileId>), Lost> {
     let unknown = |error: io::Error| Lost::because(format!("a file cannot be looked up: {error}"));
     for _ in 0..LOOKUPS {
         let Some(opened) = open(mount, handle).map_err(unknown)? else {
-            return Ok(Place::Gone);
+            return Ok((Place::Gone, None));
         };
         let path = path_of(&opened).map_err(unknown)?;
         let place = place_of(watched, &path, sort);
         // Every folder has a path; the kernel may not remember a name of a file.
         if place == Place::Outside && sort == Sort::Folder {
-            return Ok(place);
+            return Ok((place, None));
         }
         let opened = File::from(opened).metadata().map_err(unknown)?;
         if sort == Sort::File && opened.nlink() == 0 {
-            return Ok(Place::Gone);
+            return Ok((Place::Gone, None));
         }
+        let file = id(&opened);
+        let is_linked = sort == Sort::File && opened.nlink() > 1;
         // The path is right if it leads to the file. It may have moved since, or have been deleted while it is open.
         match path.symlink_metadata() {
-            Ok(found) if id(&found) == id(&opened) => return Ok(place),
-            _ if sort == Sort::File => return Ok(Place::Unnamed(id(&opened))),
+            // Others of its names may be here, and the kernel need not tell one of those.
+            Ok(found) if id(&found) == file && is_linked => {
+                let is_inside = matches!(place, Place::Inside(..));
+                let place = if is_inside {
+                    place
+                } else {
+                    Place::Unnamed(file)
+                };
+                return Ok((place, Some(file)));
+            }
+            Ok(found) if id(&found) == file => return Ok((place, None)),
+            _ if sort == Sort::File => return Ok((Place::Unnamed(file), None)),
             _ if path.as_os_str().as_bytes().ends_with(DELETED) => {
-                return Ok(Place::Gone);
+                return Ok((Place::Gone, None));
             }
             _ => {}
         }
@@ -284,7 +305,7 @@ mod tests {
             maker.join().unwrap();
         });
         for handle in &handles {
-            let place = look_up(&watched, &mount, handle, Sort::Folder).unwrap();
+            let (place, _) = look_up(&watched, &mount, handle, Sort::Folder).unwrap();
             assert_eq!(place, Place::Gone);
         }
         assert!(!handles.is_empty(), "no folder was seen");

@@ -88,6 +88,15 @@ pub(super) fn handle_of(folder: BorrowedFd<'_>) -> io::Result<Box<Handle>> {
 
 /// Opens what `handle` names on the file system of `mount`, as a mere reference that allows no reading.
 pub(super) fn open_by_handle(mount: BorrowedFd<'_>, handle: &Handle) -> io::Result<OwnedFd> {
+    open_by_handle_for(libc::O_PATH, mount, handle)
+}
+
+/// Opens what `handle` names for the use that `flags` say.
+pub(super) fn open_by_handle_for(
+    flags: libc::c_int,
+    mount: BorrowedFd<'_>,
+    handle: &Handle,
+) -> io::Result<OwnedFd> {
     let too_long = || io::Error::from(io::ErrorKind::InvalidInput);
     let (kind, bytes) = handle.split_first_chunk::<4>().ok_or_else(too_long)?;
     let mut raw = RawHandle {
@@ -106,7 +115,7 @@ pub(super) fn open_by_handle(mount: BorrowedFd<'_>, handle: &Handle) -> io::Resu
             libc::SYS_open_by_handle_at,
             mount.as_raw_fd(),
             &raw const raw,
-            libc::O_PATH | libc::O_CLOEXEC,
+            flags | libc::O_CLOEXEC,
         )
     };
     owned(RawFd::try_from(fd).unwrap_or(-1))

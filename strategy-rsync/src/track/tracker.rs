@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::PipeFlags;
@@ -29,7 +28,6 @@ pub(crate) struct Tracker {
     shared: Arc<Shared>,
     /// Closed to end the listener.
     wake: Option<OwnedFd>,
-    listener: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -76,7 +74,7 @@ impl Tracker {
             }),
             queues,
         });
-        let listener = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("change-tracker".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
@@ -86,7 +84,6 @@ impl Tracker {
         Ok(Self {
             shared,
             wake: Some(wake),
-            listener: Some(listener),
         })
     }
 
@@ -116,21 +113,20 @@ impl Tracker {
         state.dirty.fill_with(Dirty::default);
     }
 
-    /// Whether `path` in a folder, or something above it as a whole, has changed since the last [`take`](Self::take).
+    /// Returns what `ask` says of what has changed in a folder since the last [`take`](Self::take).
     ///
     /// # Errors
     /// When that is not known.
-    pub(crate) fn has_changed(&self, folder: usize, path: &Path) -> Result<bool, Lost> {
-        Ok(self.shared.up_to_date()?.dirty[folder].covers(path))
+    pub(crate) fn ask<T>(&self, folder: usize, ask: impl FnOnce(&Dirty) -> T) -> Result<T, Lost> {
+        Ok(ask(&self.shared.up_to_date()?.dirty[folder]))
     }
 }
 
 impl Drop for Tracker {
     fn drop(&mut self) {
+        // The listener ends by itself. It may be looking at a file system that does not answer, and must not keep the run
+        // from ending.
         drop(self.wake.take());
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
-        }
     }
 }
 
@@ -228,13 +224,17 @@ impl State {
         if event.is(libc::FAN_Q_OVERFLOW) {
             return Err(Lost::because("the kernel's queue of events has overflowed"));
         }
+        // Where a file moves from and to, and what it is deleted from, is told with names.
+        let is_written = event.is(libc::FAN_ATTRIB | libc::FAN_MODIFY | libc::FAN_CLOSE_WRITE);
         let (handle, name) = match (event.place, event.file) {
+            // Whoever opens a file by its handle, as a file server does, need not know a name of it. Some kernels take
+            // it for its own directory then, and others tell it alone.
+            (Some((file, b"/")), _) if !event.is_about_folder() => {
+                return self.note_file(queue, file);
+            }
             (Some(place), _) => place,
             (None, Some(folder)) if event.is_about_folder() => (folder, &b"."[..]),
-            (None, Some(file)) if event.is(libc::FAN_ATTRIB) => {
-                return self.note_links(queue, file);
-            }
-            // Where a file moves from and to, and what it is deleted from, is told with names.
+            (None, Some(file)) if is_written => return self.note_file(queue, file),
             (None, Some(_)) => return Ok(()),
             (None, None) => {
                 return Err(Lost::because(
@@ -261,13 +261,20 @@ impl State {
         }
     }
 
-    /// A file has got or lost a name, which is told without a name. It may have been written to by one that is gone.
-    fn note_links(&mut self, queue: &Queue, file: &Handle) -> Result<(), Lost> {
-        match find_file(self.places.watched(), &queue.mount, file)? {
+    /// A file has got or lost a name, or was written to without one. That may have been one that is gone.
+    fn note_file(&mut self, queue: &Queue, file: &Handle) -> Result<(), Lost> {
+        let (place, linked) = find_file(self.places.watched(), &queue.mount, file)?;
+        if let Some(file) = linked {
+            self.dirty
+                .iter_mut()
+                .try_for_each(|dirty| dirty.mark_linked(file))
+                .map_err(|Full| too_many())?;
+        }
+        match place {
             Place::Inside(folder, path) => self.dirty[folder]
                 .mark(path, Change::Content)
                 .map_err(|Full| too_many()),
-            // Where it lies is not known: whoever knows its names from before will find them.
+            // Where it lies is not known: whoever knows its names from before, or looks at everything, will find it.
             Place::Unnamed(file) => self
                 .dirty
                 .iter_mut()
@@ -280,7 +287,7 @@ impl State {
     fn mark(&mut self, folder: usize, path: PathBuf, event: &Event<'_>) -> Result<(), Lost> {
         let is_folder = event.is_about_folder();
         if self.places.watched()[folder].leaves_out(&path, is_folder) {
-            return Ok(());
+            return self.mark_directory_of(folder, &path, event);
         }
         let arrived = libc::FAN_CREATE | libc::FAN_MOVED_TO | libc::FAN_MOVE_SELF;
         let change = if is_folder && event.is(arrived) {
@@ -292,6 +299,26 @@ impl State {
         };
         self.dirty[folder]
             .mark(path, change)
+            .map_err(|Full| too_many())
+    }
+
+    /// What is left out has set the time of its directory when it came or went.
+    fn mark_directory_of(
+        &mut self,
+        folder: usize,
+        path: &Path,
+        event: &Event<'_>,
+    ) -> Result<(), Lost> {
+        let entries =
+            libc::FAN_CREATE | libc::FAN_DELETE | libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO;
+        let Some(parent) = path.parent().filter(|_| event.is(entries)) else {
+            return Ok(());
+        };
+        if self.places.watched()[folder].leaves_out(parent, true) {
+            return Ok(());
+        }
+        self.dirty[folder]
+            .mark(parent.to_owned(), Change::Attributes)
             .map_err(|Full| too_many())
     }
 

@@ -29,3 +29,5 @@ mod sources;
 mod support;
 #[cfg(test)]
 mod tracking;
+#[cfg(test)]
+mod unattributed;

@@ -226,6 +226,18 @@ async fn every_kind_of_change_lands_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_out_sets_the_time_of_the_directory_that_it_comes_to() {
+    let Some(bench) = tracked_bench(0).await else {
+        return;
+    };
+    let change = || {
+        write(&bench.home.path.join("shared/.lock"), "");
+        fs::create_dir_all(bench.home.path.join("export")).unwrap();
+    };
+    assert!(capture_changes(&bench, change).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_a_file_with_several_names_reaches_all_of_them() {
     let Some(bench) = tracked_bench(0).await else {
         return;
