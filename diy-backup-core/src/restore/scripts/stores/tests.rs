@@ -95,3 +95,24 @@ fn what_does_not_fit_together_is_refused_by_name() {
         assert!(named.iter().all(|name| message.contains(name)), "{message}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_store_that_was_unpacked_on_another_file_system_stays_there_to_be_copied() {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let here = tempfile::tempdir().unwrap();
+    let elsewhere = Path::new("/dev/shm");
+    if device(elsewhere).is_none_or(|other| Some(other) == device(here.path())) {
+        diy_backup_testkit::report_skipped(&"/dev/shm is not a file system of its own");
+        return;
+    }
+    let elsewhere = tempfile::tempdir_in(elsewhere).unwrap();
+    let destinations = Destinations::new(here.path().join("db"))
+        .with_data_store(Path::new("/new"), here.path().join("new"));
+    let found = elsewhere.path().join("old/place");
+    fs::create_dir_all(found.join("repositories")).unwrap();
+    let events = Events::new(Arc::new(Silent));
+    let places = assign(&destinations.data_stores, elsewhere.path(), &events).unwrap();
+    assert_eq!(places, [found]);
+}
