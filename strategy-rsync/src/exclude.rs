@@ -130,6 +130,11 @@ impl Exclusions {
                 .any(|rule| rule.matches(relative, depth, is_folder))
     }
 
+    /// Returns `true` if entries whose path has `depth` parts, or more, could be left out.
+    pub(crate) fn reach(&self, depth: usize) -> bool {
+        depth <= self.deepest
+    }
+
     /// Whether the entry `relative` or something above it is left out.
     pub(crate) fn cover_within(&self, relative: &Path, is_folder: bool) -> bool {
         let whole = relative.components().count();

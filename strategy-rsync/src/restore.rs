@@ -1,5 +1,6 @@
 //! The way back: everything is built beside its target, then moved into place.
 
+mod leave_out;
 mod session;
 mod site;
 
@@ -16,6 +17,7 @@ use crate::folder::Role;
 use crate::platform;
 use crate::rsync::Rsync;
 use crate::walk::blocking;
+use leave_out::LeaveOut;
 use session::RsyncRestoreSession;
 use site::Site;
 
@@ -86,6 +88,7 @@ impl Restore for RsyncRestore {
             owner,
             rsync,
             self.kind,
+            LeaveOut::of_restore(&self.config, self.kind, cx),
             cx.clone(),
         )))
     }

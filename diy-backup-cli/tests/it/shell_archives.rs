@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use diy_backup_testkit::home::GeneratedHome;
 use diy_backup_testkit::tree::{Aspect, Exclusions};
 use diy_backup_testkit::{
-    Generation, HomeBuilder, Packing, ShellArchive, TreeSnapshot, skip_unless,
+    Generation, HomeBuilder, Packing, ShellArchive, Sources, TreeSnapshot, skip_unless,
 };
 
 use crate::site::{Config, Finished, Folder, names};
@@ -234,4 +234,38 @@ fn archives_of_stash_come_back_by_their_id() {
     instance.assert_untouched();
     config.run(&["restore", id]).expect(0);
     instance.assert_restored();
+}
+
+#[test]
+fn excluded_repositories_stay_out_of_a_restore() {
+    let instance = Instance::new();
+    let repositories = instance.generated.path.join("shared/data/repositories");
+    let excluded = names(&repositories).remove(0);
+    skip_unless!(instance.archive().create(&instance.archives()));
+    instance.lose();
+    let more = format!("exclude-repositories = [{excluded:?}]");
+    let config = instance.config(&instance.generated.data_stores, &more);
+    config.run(&["restore", "latest"]).expect(0);
+    let mut expected = names(&lost(&instance.generated.path).join("shared/data/repositories"));
+    expected.retain(|name| *name != excluded);
+    assert_eq!(names(&repositories), expected);
+}
+
+#[test]
+fn home_and_data_stores_come_back_from_one_level_too_deep() {
+    // No rule of the scripts fits then, so that everything is in the archive that a backup leaves out.
+    comes_back(|archive| archive.sources(Sources::WithoutSlash));
+}
+
+#[test]
+fn what_a_backup_leaves_out_is_left_out_of_what_the_scripts_have_kept() {
+    let instance = Instance::new();
+    skip_unless!(instance.archive().with_junk().create(&instance.archives()));
+    instance.lose();
+    let restored = instance.restore().expect(0);
+    instance.assert_restored();
+    assert!(
+        restored.stderr.contains("Left out") || restored.stdout.contains("Left out"),
+        "{restored:?}"
+    );
 }

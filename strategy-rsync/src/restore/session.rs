@@ -9,6 +9,7 @@ use diy_backup_core::{
 };
 
 use super::LEFTOVER;
+use super::leave_out::LeaveOut;
 use super::site::Site;
 use crate::exclude::Exclusions;
 use crate::owner::Owner;
@@ -26,6 +27,7 @@ pub(super) struct RsyncRestoreSession {
     owner: Option<Owner>,
     rsync: Rsync,
     kind: InstanceKind,
+    leave_out: Option<LeaveOut>,
     cx: RestoreContext,
     leftovers: Vec<Leftover>,
     /// The folders that were committed, by device and inode, as [`sites`](Self::sites).
@@ -38,6 +40,7 @@ impl RsyncRestoreSession {
         owner: Option<Owner>,
         rsync: Rsync,
         kind: InstanceKind,
+        leave_out: Option<LeaveOut>,
         cx: RestoreContext,
     ) -> Self {
         Self {
@@ -45,6 +48,7 @@ impl RsyncRestoreSession {
             owner,
             rsync,
             kind,
+            leave_out,
             cx,
             leftovers: Vec::new(),
             committed: Vec::new(),
@@ -125,14 +129,23 @@ impl RestoreSession for RsyncRestoreSession {
         let stop = Stop::new(self.cx.control());
         let _stop_with_us = stop.on_drop();
         let (sites, owner, kind) = (self.sites.clone(), self.owner, self.kind);
-        let locks = blocking(move || {
-            let mut locks = 0;
+        let leave_out = self.leave_out.clone();
+        let (left_out, locks) = blocking(move || {
+            let (mut left_out, mut locks) = (0, 0);
             for site in &sites {
+                if let Some(rules) = &leave_out {
+                    left_out += rules.apply(site.role(), site.build(), &stop)?;
+                }
                 locks += finish(site, owner, kind, &stop)?;
             }
-            Ok(locks)
+            Ok((left_out, locks))
         })
         .await?;
+        if left_out > 0 {
+            self.cx.events().message(format!(
+                "Left out {left_out} entries that the shell scripts had kept and that belong into no backup: locks, caches, search indexes, exports and excluded repositories"
+            ));
+        }
         if locks > 0 {
             self.cx.events().message(format!(
                 "Removed {locks} lock files that the backup had caught in repositories"
