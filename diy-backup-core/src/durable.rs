@@ -1,7 +1,7 @@
 //! Files that are there wholly or not at all, also after a power cut.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, ResultExt};
@@ -29,6 +29,18 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     platform::sync_directory(directory)
+}
+
+/// Reads a file that we or root have written; `None` when there is none. A link is not followed: what it leads to is
+/// somebody else's.
+pub(crate) fn read_own(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut file = match platform::open_own_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    Ok(Some(content))
 }
 
 /// Where the new content of the file at `path` stands until it is whole.

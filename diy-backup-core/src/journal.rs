@@ -13,6 +13,7 @@ use crate::durable;
 use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 use crate::id::BackupId;
 use crate::strategy::Leftover;
+use crate::trust::Directory;
 
 const FORMAT: u32 = 1;
 
@@ -159,19 +160,21 @@ impl Journal {
     /// Reads the journal that an earlier run has left in the state folder; `None` when it ended well.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when it cannot be read, [`ErrorKind::Damaged`] when it is not a journal. It is written
+    /// [`ErrorKind::Check`] when others could have put it there, [`ErrorKind::Io`] when it cannot be read or belongs to
+    /// somebody else, [`ErrorKind::Damaged`] when it is not a journal. It is written
     /// wholly or not at all, so that is the work of somebody else.
     pub fn read(state: &Path) -> Result<Option<JournalRecord>> {
+        // What stands in it is done: it must be ours.
+        Directory::State.ensure_trusted(state)?;
         Self::read_file(&Self::path_in(state))
     }
 
     /// Reads the journal at `path`.
     pub(crate) fn read_file(path: &Path) -> Result<Option<JournalRecord>> {
         let shown = path.display();
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(format!("cannot read the journal {shown}"), error)),
+        let read = durable::read_own(path);
+        let Some(text) = read.io_context(|| format!("cannot read the journal {shown}"))? else {
+            return Ok(None);
         };
         parse(&text).map(Some).map_err(|source| {
             Error::new(ErrorKind::Damaged, format!("the journal {shown} cannot be used"))

@@ -47,15 +47,15 @@ impl LastRun {
     pub fn read(state: &Path) -> Result<Option<Self>> {
         let path = path_in(state);
         let shown = path.display();
-        match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+        match durable::read_own(&path) {
+            Ok(Some(text)) => serde_json::from_slice(&text).map(Some).map_err(|error| {
                 Error::new(
                     ErrorKind::Damaged,
                     format!("{shown} is not the record of a run"),
                 )
                 .with_source(printable(&error.to_string()))
             }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Ok(None) => Ok(None),
             Err(error) => Err(error).io_context(|| format!("cannot read {shown}")),
         }
     }

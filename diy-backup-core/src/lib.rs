@@ -59,6 +59,7 @@ pub mod staging;
 mod status;
 mod strategy;
 mod tool;
+mod trust;
 mod unfinished;
 mod window;
 

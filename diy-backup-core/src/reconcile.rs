@@ -11,6 +11,7 @@ use crate::manifest::Manifest;
 use crate::restore::work_path;
 use crate::site::Site;
 use crate::strategy::{Committed, Leftover, LeftoverOwner, Restore};
+use crate::trust::Directory;
 
 /// The name under which the core records its own leftovers.
 pub(crate) const CORE: &str = "core";
@@ -219,6 +220,8 @@ fn discard_own(site: &Site, record: &JournalRecord, leftover: &Leftover) -> Resu
             path.display()
         )));
     }
+    Directory::Staging.ensure_trusted(site.backup.staging.as_path())?;
+    // By descriptors, without following links.
     crate::staging::remove_tree_if_there(path)
         .map_err(|error| Error::io(format!("cannot remove {}", leftover.id), error))
 }

@@ -156,9 +156,17 @@ fn conclude(
         for other in unfinished {
             events.warning(crate::error::chain(&other.error));
         }
-        return first.map_or(Ok(()), |first| Err(first.error));
+        return first.map_or(Ok(()), |first| Err(after_a_change(first.error)));
     }
     journal.set_aside(problems)
+}
+
+/// The error of a recovery that has changed things already: it is not that of a check before anything.
+fn after_a_change(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Check | ErrorKind::TargetNotEmpty => error.with_kind(ErrorKind::Io),
+        _ => error,
+    }
 }
 
 /// What `status` says of a run that died.

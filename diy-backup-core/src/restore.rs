@@ -212,6 +212,7 @@ async fn fetch(
     cx: &RestoreContext,
     parts: &mut Parts,
 ) -> Result<RestoreSource> {
+    site.staging().make()?;
     let work = make_work_folder(&cx.clone().for_core())?;
     let cx = &cx.clone().for_archive();
     let mut destinations = Destinations::new(work.join(crate::staging::DATABASE));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::platform;
+use crate::trust::Directory;
 
 /// How often the lock is tried again, and after what pause.
 const LOOKS: u32 = 5;
@@ -21,11 +22,15 @@ impl RunLock {
     /// Takes the lock in the state folder, which is made if it is not there.
     ///
     /// # Errors
-    /// [`ErrorKind::Busy`] when another run holds it.
+    /// [`ErrorKind::Busy`] when another run holds it, [`ErrorKind::Check`] when somebody else can write to the directory.
     pub fn acquire(state: &Path) -> Result<Self> {
+        // Before it is made, so that nothing is made where a link of somebody else leads; and after, for what was there.
+        Directory::State.ensure_trusted(state)?;
         platform::create_private_directory(state)
-            .and_then(|()| platform::make_private(state))
-            .io_context(|| format!("cannot make the state folder {}", state.display()))?;
+            .io_context(|| format!("cannot make the state directory {}", state.display()))?;
+        Directory::State.ensure_trusted(state)?;
+        platform::make_private(state)
+            .io_context(|| format!("cannot make {} private", state.display()))?;
         let path = path_in(state);
         let file = platform::open_private_file(&path)
             .io_context(|| format!("cannot open the run lock {}", path.display()))?;
@@ -50,7 +55,7 @@ impl RunLock {
     pub fn is_held(state: &Path) -> Result<bool> {
         let path = path_in(state);
         let shown = || format!("cannot look at the run lock {}", path.display());
-        let file = match File::open(&path) {
+        let file = match platform::open_own_file(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(Error::io(shown(), error)),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Result, ResultExt};
 use crate::manifest::Manifest;
 use crate::platform;
+use crate::trust::Directory;
 
 /// The folder of the database dump.
 pub const DATABASE: &str = "bitbucket-db";
@@ -58,13 +59,20 @@ impl Staging {
         self.root.join(MANIFEST)
     }
 
+    /// Makes the directory if it is not there, and sees that it is ours alone.
+    pub(crate) fn make(&self) -> Result<()> {
+        let shown = || format!("cannot make the staging directory {}", self.root.display());
+        Directory::Staging.ensure_trusted(&self.root)?;
+        platform::create_private_directory(&self.root).io_context(shown)?;
+        Directory::Staging.ensure_trusted(&self.root)?;
+        platform::make_private(&self.root).io_context(shown)
+    }
+
     /// Makes the folder ready for a new backup: private, marked as not whole, without an old dump. What is there of
     /// the home stays: the next copy builds upon it.
     pub(crate) fn begin(&self) -> Result<()> {
         let root = self.root.display();
-        platform::create_private_directory(&self.root)
-            .and_then(|()| platform::make_private(&self.root))
-            .io_context(|| format!("cannot make the staging folder {root}"))?;
+        self.make()?;
         remove_file_if_there(&self.manifest_path())
             .and_then(|()| platform::sync_directory(&self.root))
             .io_context(|| format!("cannot mark the staging folder {root} as not whole"))?;
@@ -76,7 +84,9 @@ impl Staging {
 
     /// Removes a dump that will never be whole. The home copy stays for the next run to build upon.
     pub(crate) fn discard_partial(&self) -> Result<()> {
-        if self.manifest_path().exists() {
+        // What others can write to is refused by the next backup, and nothing is removed there.
+        let is_ours = Directory::Staging.ensure_trusted(&self.root).is_ok();
+        if !is_ours || self.manifest_path().exists() {
             return Ok(());
         }
         let database = self.database();

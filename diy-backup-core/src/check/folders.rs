@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::findings::Findings;
 use crate::site::Site;
+use crate::trust::{self, Directory};
 
 /// A folder of the configuration.
 struct Folder {
@@ -23,6 +24,7 @@ enum Holds {
 
 pub(super) fn check(site: &Site) -> Findings {
     let mut findings = Findings::new();
+    check_owners(site, &mut findings);
     let folders = folders(site);
     for (index, one) in folders.iter().enumerate() {
         for other in &folders[index + 1..] {
@@ -30,6 +32,26 @@ pub(super) fn check(site: &Site) -> Findings {
         }
     }
     findings
+}
+
+/// Nobody else may put anything into our directories, or others in their place.
+fn check_owners(site: &Site, findings: &mut Findings) {
+    for (directory, path) in [
+        (Directory::State, &site.backup.state),
+        (Directory::Staging, &site.backup.staging),
+    ] {
+        if let Err(error) = directory.ensure_trusted(path.as_path()) {
+            findings.failure("configuration", &error);
+        }
+    }
+    let archives = site.archive.directory();
+    if let Some(doubt) = archives.and_then(trust::doubt_about_archives) {
+        findings.warning(
+            "archive",
+            doubt,
+            "Let it and the directories above it belong to root or to the user who runs this, and let nobody else write there.",
+        );
+    }
 }
 
 fn folders(site: &Site) -> Vec<Folder> {

@@ -1,4 +1,5 @@
 mod move_up;
+mod ownership;
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -11,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
 pub(crate) use move_up::move_up;
+pub(crate) use ownership::{Distrust, distrust, open_own_file, open_private_file};
 
 /// Puts the child into a process group of its own, so that signals to ours do not reach it and ours reach its children.
 pub(crate) fn own_process_group(command: &mut Command) {
@@ -90,17 +92,6 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
-/// Opens a file for reading and writing, making it its owner's alone if it is not there yet.
-pub(crate) fn open_private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
         .mode(0o600)
         .open(path)
 }

@@ -354,3 +354,85 @@ fn assert_private(path: &std::path::Path) {
     use std::os::unix::fs::MetadataExt;
     assert_eq!(std::fs::metadata(path).unwrap().mode() & 0o777, 0o600);
 }
+
+/// Makes a directory that every user may write to, as one that somebody else has made.
+fn open_to_all(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(path).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+}
+
+#[tokio::test]
+async fn directories_that_others_can_replace_are_refused_and_nothing_is_obeyed() {
+    for which in ["state", "staging"] {
+        let mut stage = Stage::new();
+        let open = stage.home.folder().with_extension("open");
+        open_to_all(&open);
+        stage.move_to(which, &open.join("ours"));
+        let folder = stage.home.beside();
+        std::fs::create_dir_all(&folder).unwrap();
+        if which == "state" {
+            let leftovers = json!({"leftovers": [
+                {"strategy": "fake-home", "kind": "folder", "id": folder},
+            ]});
+            stage.died_at("backup", At::Released, &leftovers);
+            assert_eq!(stage.recover().await.unwrap_err().kind(), ErrorKind::Check);
+        }
+        let error = stage.backup().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Check, "{which}: {error}");
+        let text = crate::support::words(&error);
+        assert!(
+            text.contains(which) && text.contains("other users"),
+            "{text}"
+        );
+        assert!(folder.exists() && stage.simulator.lock_count() == 0);
+    }
+}
+
+#[tokio::test]
+async fn directories_and_journals_of_another_user_are_refused_by_root() {
+    let nobody = Some(65534);
+    for which in ["state", "staging", "journal"] {
+        let stage = Stage::new();
+        let folder = stage.home.beside();
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(stage.staging()).unwrap();
+        let leftovers = json!({"leftovers": [
+            {"strategy": "fake-home", "kind": "folder", "id": folder},
+        ]});
+        stage.died_at("backup", At::Released, &leftovers);
+        let theirs = match which {
+            "state" => stage.state(),
+            "staging" => stage.staging(),
+            _ => stage.state().join("journal.json"),
+        };
+        if std::os::unix::fs::chown(&theirs, nobody, nobody).is_err() {
+            diy_backup_testkit::report_skipped(&"only root can make files of another user");
+            return;
+        }
+        let error = stage.backup().await.unwrap_err();
+        let text = crate::support::words(&error);
+        assert!(
+            text.contains("belongs to the user 65534"),
+            "{which}: {text}"
+        );
+        assert_eq!(folder.exists(), which != "staging", "{which}");
+        assert_eq!(stage.simulator.lock_count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_link_in_the_place_of_a_file_of_ours_is_not_followed() {
+    let stage = Stage::new();
+    std::fs::create_dir_all(stage.state()).unwrap();
+    let elsewhere = stage.home.folder().join("ref");
+    for name in ["journal.json", "run.lock", "last-run.json"] {
+        let link = stage.state().join(name);
+        std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+        let error = diy_backup_core::status(&stage.site).await.unwrap_err();
+        let text = crate::support::words(&error);
+        assert!(text.contains("it is a symbolic link"), "{name}: {text}");
+        std::fs::remove_file(&link).unwrap();
+    }
+    assert_eq!(stage.home.read("ref").unwrap(), "main");
+}

@@ -24,7 +24,7 @@ pub(crate) struct Stage {
     pub(crate) site: Site,
     pub(crate) control: Control,
     pub(crate) recorder: Arc<Recorder>,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Stage {
@@ -69,7 +69,7 @@ impl Stage {
             site,
             control: Control::new(),
             recorder: Arc::default(),
-            folder,
+            _folder: folder,
         }
     }
 
@@ -112,12 +112,22 @@ impl Stage {
         )
     }
 
+    /// Configures another path for the directory `state` or `staging`.
+    pub(crate) fn move_to(&mut self, which: &str, path: &std::path::Path) {
+        let path = AbsolutePath::new(path).unwrap();
+        if which == "state" {
+            self.site.backup.state = path;
+        } else {
+            self.site.backup.staging = path;
+        }
+    }
+
     pub(crate) fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.site.backup.state.as_path().to_owned()
     }
 
     pub(crate) fn staging(&self) -> PathBuf {
-        self.folder.path().join("staging")
+        self.site.backup.staging.as_path().to_owned()
     }
 
     pub(crate) fn journal(&self) -> Option<diy_backup_core::JournalRecord> {
