@@ -68,6 +68,9 @@ pub struct JournalRecord {
     pub run: String,
     /// The process that runs it. For people: whether a run is alive is known by its lock alone.
     pub process: u32,
+    /// When that process began: its children began no earlier. None in a journal of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<String>,
     /// The instance's base URL.
     pub url: Option<String>,
     /// How far the run has come.
@@ -112,6 +115,7 @@ impl JournalRecord {
             backup_id,
             run: format!("{:016x}", fastrand::u64(..)),
             process: std::process::id(),
+            born: crate::platform::born(),
             url,
             step: Step::Started,
             unlock_token: None,

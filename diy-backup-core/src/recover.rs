@@ -109,7 +109,11 @@ pub(crate) async fn after_dead_run(
     ));
     let journal = Journal::resume(state, record.clone());
     // Before anything else: a tool that still runs may be writing what is about to be removed.
-    let killed_processes = platform::kill_processes_marked(crate::tool::RUN_MARKER, &record.run);
+    let killed_processes = platform::kill_processes_marked(
+        crate::tool::RUN_MARKER,
+        &record.run,
+        record.born.as_deref(),
+    );
     if record.may_be_locked() {
         free(site, &journal, events, control).await?;
     }

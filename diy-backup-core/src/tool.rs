@@ -47,6 +47,7 @@ pub struct Tool {
     secret_env: Vec<(OsString, SecretString)>,
     directory: Option<PathBuf>,
     keeps_environment: bool,
+    outlives_run: bool,
     accepted: Vec<i32>,
     package: Option<&'static str>,
 }
@@ -61,6 +62,7 @@ impl Tool {
             secret_env: Vec::new(),
             directory: None,
             keeps_environment: false,
+            outlives_run: false,
             accepted: vec![0],
             package: None,
         }
@@ -123,6 +125,15 @@ impl Tool {
     #[must_use]
     pub fn keep_environment(mut self) -> Self {
         self.keeps_environment = true;
+        self
+    }
+
+    /// Says that what the program starts must live on after the run, as a server does. It does not bear the mark by which
+    /// [`recover`](crate::recover) finds and kills what a dead run has left, and its standard output leads nowhere: a
+    /// server that inherits it would keep the run waiting for its end.
+    #[must_use]
+    pub fn outlives_run(mut self) -> Self {
+        self.outlives_run = true;
         self
     }
 
@@ -209,7 +220,11 @@ impl Tool {
         command
             .args(&self.args)
             .stdin(stdin)
-            .stdout(Stdio::piped())
+            .stdout(if self.outlives_run {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         if !self.keeps_environment {
@@ -222,9 +237,11 @@ impl Tool {
                 .iter()
                 .map(|(name, value)| (name, value.expose_secret())),
         );
-        if let Some(marker) = control.run_marker() {
-            command.env(RUN_MARKER, marker);
-        }
+        match control.run_marker() {
+            Some(marker) if !self.outlives_run => command.env(RUN_MARKER, marker),
+            // We may be the child of a run ourselves, and hand our environment down.
+            _ => command.env_remove(RUN_MARKER),
+        };
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
@@ -350,6 +367,29 @@ mod tests {
                 .all(|line| is_passed(OsStr::new(line.split('=').next().unwrap()))),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_must_live_on_bears_no_mark_and_is_not_waited_for() {
+        let control = Control::new();
+        control.mark_children("0123");
+        let marked = shell("echo $DIY_BACKUP_RUN").run(&control).await.unwrap();
+        assert_eq!(marked.stdout_text().trim(), "0123");
+        let folder = tempfile::tempdir().unwrap();
+        // A server that keeps standard output open, as one does that was started in the background.
+        let script = "env > environment; sleep 1000 2>&- & echo $! > server";
+        let start = shell(script)
+            .current_directory(folder.path())
+            .keep_environment()
+            .outlives_run();
+        let minute = std::time::Duration::from_mins(1);
+        let started = tokio::time::timeout(minute, start.run(&control)).await;
+        started.expect("nobody waits for the server").unwrap();
+        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(!read("environment").contains(RUN_MARKER));
+        let server = read("server").trim().to_owned();
+        let killed = std::process::Command::new("kill").arg(&server).status();
+        assert!(killed.unwrap().success(), "the server lives");
     }
 
     #[tokio::test]

@@ -103,6 +103,10 @@ pub(crate) fn free_space(_: &Path) -> io::Result<(u64, Option<u64>)> {
     Ok((u64::MAX, None))
 }
 
-pub(crate) fn kill_processes_marked(_: &str, _: &str) -> u32 {
+pub(crate) fn born() -> Option<String> {
+    None
+}
+
+pub(crate) fn kill_processes_marked(_: &str, _: &str, _: Option<&str>) -> u32 {
     0
 }

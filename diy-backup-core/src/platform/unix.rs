@@ -1,5 +1,7 @@
 mod move_up;
 mod ownership;
+#[cfg(target_os = "linux")]
+mod processes;
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -13,6 +15,8 @@ use tokio::process::{Child, Command};
 
 pub(crate) use move_up::move_up;
 pub(crate) use ownership::{Distrust, distrust, open_own_file, open_private_file};
+#[cfg(target_os = "linux")]
+pub(crate) use processes::{born, kill_processes_marked};
 
 /// Puts the child into a process group of its own, so that signals to ours do not reach it and ours reach its children.
 pub(crate) fn own_process_group(command: &mut Command) {
@@ -141,40 +145,12 @@ pub(crate) fn free_space(path: &Path) -> io::Result<(u64, Option<u64>)> {
     Ok((stat.f_bavail.saturating_mul(stat.f_frsize), inodes))
 }
 
-/// Kills every process whose environment holds `name=value`: the children of a dead run, wherever they were adopted.
-/// Says how many there were. Elsewhere than on Linux nobody can tell whose they are, and none is killed.
-pub(crate) fn kill_processes_marked(name: &str, value: &str) -> u32 {
-    let marker = format!("{name}={value}").into_bytes();
-    let mut killed = 0;
-    // A process that forks while we look, or that was about to begin when its parent died, is found in the next round.
-    for round in 0..10 {
-        let found = marked_processes(&marker);
-        if found.is_empty() && round > 0 {
-            break;
-        }
-        killed += u32::try_from(found.len()).unwrap_or(u32::MAX);
-        for pid in found {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    killed
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn born() -> Option<String> {
+    None
 }
 
-fn marked_processes(marker: &[u8]) -> Vec<Pid> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid: &i32| {
-        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-            environment
-                .split(|&byte| byte == 0)
-                .any(|entry| entry == marker)
-        })
-    })
-    .filter_map(Pid::from_raw)
-    .collect()
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn kill_processes_marked(_: &str, _: &str, _: Option<&str>) -> u32 {
+    0
 }

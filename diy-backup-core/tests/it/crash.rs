@@ -132,6 +132,29 @@ async fn children_that_outlived_their_run_are_killed() {
     );
 }
 
+#[tokio::test]
+async fn a_process_that_is_older_than_the_run_or_of_another_boot_is_left_alone() {
+    let later = |born: &str| {
+        let (boot, ticks) = born.split_once(' ').unwrap();
+        let ticks: u64 = ticks.parse().unwrap();
+        format!("{boot} {}", ticks + 1_000_000_000)
+    };
+    let of_another_boot = |born: &str| format!("another-{born}");
+    let changes: [&dyn Fn(&str) -> String; 2] = [&later, &of_another_boot];
+    for change in changes {
+        let stage = die_in(Phase::Capture).await;
+        let record = stage.journal().unwrap();
+        let path = stage.state().join("journal.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let born = record.born.unwrap();
+        std::fs::write(&path, text.replace(&born, &change(&born))).unwrap();
+        let mut forged = Sleeper::marked(&record.run);
+        let recovery = stage.recover().await.unwrap();
+        assert_eq!(recovery.killed_processes, 0);
+        assert!(forged.0.try_wait().unwrap().is_none());
+    }
+}
+
 /// A process that is ended with its test.
 struct Sleeper(std::process::Child);
 

@@ -33,7 +33,8 @@ pub(super) async fn start(config: &FslevelConfig, control: &Control) -> Result<(
     if is_running(config, control).await? {
         return Ok(());
     }
-    let started = command(&config.service_start)?.run(control).await;
+    let start = command(&config.service_start)?.outlives_run();
+    let started = start.run(control).await;
     started
         .map(drop)
         .map_err(|error| failed("start", &config.service_start, error))
