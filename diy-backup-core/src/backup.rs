@@ -22,6 +22,7 @@ use crate::manifest::{Manifest, PartName, PhaseSeconds};
 use crate::phase::Phase;
 use crate::run::{Run, SearchTask, Undo};
 use crate::site::Site;
+use crate::staging::claim;
 use crate::strategy::{Artifact, BackupContext, HomeCoverage, Purpose, Requirement, StoredArchive};
 use crate::window::{ReleaseFailed, Released};
 use record::Provenance;
@@ -207,6 +208,8 @@ async fn ready(
     options: &BackupOptions,
 ) -> Result<(Option<Client>, check::CheckReport)> {
     let (site, control) = (run.site, run.control.clone());
+    run.hold_staging()?;
+    claim::claim(site)?;
     let client = site.client().await?;
     let checked = control.unless_cancelled(check::check_with(
         site,

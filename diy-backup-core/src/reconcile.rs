@@ -10,6 +10,7 @@ use crate::journal::{Journal, JournalRecord, Operation, Step};
 use crate::manifest::Manifest;
 use crate::restore::work_path;
 use crate::site::Site;
+use crate::staging::claim;
 use crate::strategy::{Committed, Leftover, LeftoverOwner, Restore};
 use crate::trust::Directory;
 
@@ -172,7 +173,7 @@ async fn discard_leftovers(site: &Site, journal: &Journal, result: &mut Reconcil
             Err(error) => result.add(leftover, error),
         }
     }
-    if record.operation == Operation::Backup {
+    if record.operation == Operation::Backup && !claim::is_anothers(site) {
         site.staging().discard_partial()?;
     }
     Ok(())

@@ -111,6 +111,7 @@ async fn build(
 ) -> Result<()> {
     let site = run.site;
     let control = run.control.clone();
+    run.hold_staging()?;
     journal.step(Step::Building)?;
     let source = run
         .phase(Phase::Fetch, fetch(site, entry, cx, parts))
@@ -212,7 +213,6 @@ async fn fetch(
     cx: &RestoreContext,
     parts: &mut Parts,
 ) -> Result<RestoreSource> {
-    site.staging().make()?;
     let work = make_work_folder(&cx.clone().for_core())?;
     let cx = &cx.clone().for_archive();
     let mut destinations = Destinations::new(work.join(crate::staging::DATABASE));

@@ -29,6 +29,8 @@ pub(crate) struct Run<'a> {
     pub(crate) started: Instant,
     phases: Vec<PhaseSeconds>,
     _lock: RunLock,
+    /// Held from the moment at which it changes.
+    staging: Option<RunLock>,
 }
 
 impl<'a> Run<'a> {
@@ -47,6 +49,7 @@ impl<'a> Run<'a> {
             started: Instant::now(),
             phases: Vec::new(),
             _lock: lock,
+            staging: None,
         };
         let recovered = async {
             recover::after_dead_run(site, control, &run.events, Occasion::NextRun).await?;
@@ -56,6 +59,14 @@ impl<'a> Run<'a> {
             run.events.warning(unfinished.describe());
         }
         Ok(run)
+    }
+
+    /// Keeps the runs of other configurations out of the staging directory, which is made if it is not there.
+    pub(crate) fn hold_staging(&mut self) -> Result<()> {
+        let staging = self.site.staging();
+        staging.make()?;
+        self.staging = Some(RunLock::acquire_in_staging(staging.root())?);
+        Ok(())
     }
 
     /// Keeps for `status` that the run has failed before it had a journal.

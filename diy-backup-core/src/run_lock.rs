@@ -31,16 +31,30 @@ impl RunLock {
         Directory::State.ensure_trusted(state)?;
         platform::make_private(state)
             .io_context(|| format!("cannot make {} private", state.display()))?;
-        let path = path_in(state);
-        let file = platform::open_private_file(&path)
+        Self::of_file(&path_in(state), || {
+            let message = "another run is going on for this instance";
+            Error::new(ErrorKind::Busy, message)
+                .with_hint("Wait until it has ended; `diy-backup status` shows how far it is.")
+        })
+    }
+
+    /// Takes the lock in a staging directory, against the runs of other configurations.
+    pub(crate) fn acquire_in_staging(staging: &Path) -> Result<Self> {
+        Self::of_file(&path_in(staging), || {
+            let staging = staging.display();
+            let message = format!("the run of another configuration works in {staging}");
+            Error::new(ErrorKind::Busy, message).with_hint(
+                "Wait until it has ended, and set a `staging` of its own in the section [backup] of each configuration.",
+            )
+        })
+    }
+
+    fn of_file(path: &Path, busy: impl FnOnce() -> Error) -> Result<Self> {
+        let file = platform::open_private_file(path)
             .io_context(|| format!("cannot open the run lock {}", path.display()))?;
         match patiently(|| file.try_lock()) {
             Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::new(
-                ErrorKind::Busy,
-                "another run is going on for this instance",
-            )
-            .with_hint("Wait until it has ended; `diy-backup status` shows how far it is.")),
+            Err(TryLockError::WouldBlock) => Err(busy()),
             Err(TryLockError::Error(error)) => Err(Error::io(
                 format!("cannot take the run lock {}", path.display()),
                 error,

@@ -1,5 +1,7 @@
 //! The staging folder: where the copy of an instance grows, with the names that the shell scripts use too.
 
+pub(crate) mod claim;
+
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -379,3 +379,42 @@ async fn status_tells_how_the_last_run_ended() {
     let last = diy_backup_core::status(&stage.site).await.unwrap().last;
     assert!(last.unwrap().error.unwrap().contains("on purpose"));
 }
+
+#[tokio::test]
+async fn a_staging_directory_is_that_of_one_configuration() {
+    let first = Stage::new();
+    let mut second = Stage::new();
+    second.move_to("staging", &first.staging());
+    first.database.twist(Step::Prepare, Twist::Gated);
+    let at_once = async {
+        first.database.reached(Step::Prepare).await;
+        let error = second.backup().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        first.database.open_gate();
+    };
+    let (taken, ()) = tokio::join!(first.backup(), at_once);
+    taken.unwrap();
+    first.database.untwist();
+
+    let manifest = first.staging().join("manifest.json");
+    let error = second.backup().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    assert!(words(&error).contains(&first.state().display().to_string()));
+    assert!(manifest.exists() && second.simulator.lock_count() == 0);
+    second.recover().await.unwrap();
+    assert!(first.staging().join("bitbucket-db").exists());
+    // A restore only reads what is there, and may be that of another configuration.
+    second.site.archive = first.site.archive.clone();
+    second.home.lose();
+    second.database.lose();
+    second.restore().await.unwrap();
+
+    // A state directory that is lost, or moved, makes it nobody else's.
+    std::fs::remove_dir_all(first.state()).unwrap();
+    first.backup().await.unwrap();
+    let mut moved = first;
+    let elsewhere = moved.state().with_extension("moved");
+    std::fs::rename(moved.state(), &elsewhere).unwrap();
+    moved.move_to("state", &elsewhere);
+    moved.backup().await.unwrap();
+}
