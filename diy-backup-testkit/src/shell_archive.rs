@@ -25,7 +25,7 @@ pub struct ShellArchive<'a> {
     home: PathBuf,
     data_stores: Vec<PathBuf>,
     database: Option<(&'a PrivatePostgres, String)>,
-    dump: Option<(String, Vec<u8>)>,
+    files: Vec<(String, Vec<u8>)>,
     taken_at: SystemTime,
     offset: Option<FixedOffset>,
     sources: Sources,
@@ -79,7 +79,7 @@ impl<'a> ShellArchive<'a> {
             home: home.into(),
             data_stores: Vec::new(),
             database: None,
-            dump: None,
+            files: Vec::new(),
             taken_at: SystemTime::now(),
             offset: None,
             sources: Sources::WithSlash,
@@ -104,10 +104,10 @@ impl<'a> ShellArchive<'a> {
         self
     }
 
-    /// A dump that is one file, such as `bitbucket-db` or `bitbucket-db/backup-db.sql`.
+    /// One more file, such as a dump: `bitbucket-db` or `bitbucket-db/backup-db.sql`.
     #[must_use]
-    pub fn dump_file(mut self, path: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
-        self.dump = Some((path.into(), content.into()));
+    pub fn file(mut self, path: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.into(), content.into()));
         self
     }
 
@@ -218,7 +218,7 @@ impl<'a> ShellArchive<'a> {
                 .arg(database);
             command::run(&mut dump)?;
         }
-        if let Some((path, content)) = &self.dump {
+        for (path, content) in &self.files {
             let path = root.join(path);
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).doing("create", parent)?;

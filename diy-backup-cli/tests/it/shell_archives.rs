@@ -201,7 +201,7 @@ fn two_homes_in_one_archive_are_refused() {
     let instance = Instance::new();
     let archive = instance
         .archive()
-        .dump_file("stash-home/shared/data/x", "x")
+        .file("stash-home/shared/data/x", "x")
         .create(&instance.archives());
     skip_unless!(archive);
     instance.lose();

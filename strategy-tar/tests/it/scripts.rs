@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use diy_backup_core::{ArchiveStrategy, BackupState, Origin};
-use diy_backup_testkit::{Generation, ShellArchive};
+use diy_backup_testkit::{Generation, Packing, ShellArchive};
 use strategy_tar::Compression;
 
+use crate::crafted::{Crafted, FOLDER};
 use crate::site::{Site, assert_same, id};
 
 /// Packs the staging folder as the scripts do, with more `options` for tar.
@@ -239,4 +240,76 @@ async fn archives_that_are_called_by_the_product_are_taken_by_their_id_alone() {
     assert!(matches!(entry.state, BackupState::Unproven(_)), "{entry:?}");
     assert_eq!(entry.id.name().as_str(), "stash");
     assert!(site.judge(&entry).await.0.is_good());
+}
+
+#[tokio::test]
+async fn a_dump_that_is_one_file_is_handed_over_in_a_directory() {
+    for (path, handed_over) in [
+        ("bitbucket-db", "bitbucket-db"),
+        ("bitbucket-db.sql.gz", "bitbucket-db.sql.gz"),
+        ("bitbucket-db/backup-db.sql", "backup-db.sql"),
+        ("stash-db", "stash-db"),
+    ] {
+        let site = Site::small(Compression::Zstd);
+        if !archive(&site, |archive| archive.file(path, "-- dump")) {
+            return;
+        }
+        let entry = site.only_entry().await;
+        assert!(site.verify(&entry).await.is_good(), "{path}");
+        let restored = site.fetch(&entry).await.unwrap();
+        let database = restored.source.database.unwrap();
+        assert_eq!(crate::site::names(&database), [handed_over]);
+        let content = fs::read_to_string(database.join(handed_over)).unwrap();
+        assert_eq!(content, "-- dump");
+    }
+}
+
+#[tokio::test]
+async fn what_could_be_two_backups_is_damaged_whatever_comes_first() {
+    for (path, packing, named) in [
+        ("stash-home/x", Packing::Content, "`stash-home`"),
+        ("stash-home/x", Packing::Directory, "`stash-home`"),
+        ("bitbucket-db.sql", Packing::Names, "`bitbucket-db.sql`"),
+    ] {
+        let site = Site::small(Compression::Zstd);
+        let pack = |archive: ShellArchive<'static>| {
+            let archive = archive.file("bitbucket-db/dump.sql", "y");
+            archive.file(path, "x").packing(packing)
+        };
+        if !archive(&site, pack) {
+            return;
+        }
+        let error = site.judge(&site.only_entry().await).await.1.unwrap();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    for (one, other, fits) in [
+        ("a/bitbucket-home/", "b/bitbucket-home/", false),
+        ("a/bitbucket-home/", "b/bitbucket-db/", false),
+        ("a/b/bitbucket-home/", "a/bitbucket-home/", true),
+        ("old/bitbucket-home/", "bitbucket-home/", true),
+    ] {
+        for (first, second) in [(one, other), (other, one)] {
+            let site = Site::new();
+            let mut tar = Crafted::default();
+            for path in ["a/", "a/b/", "b/", "old/", first, second] {
+                tar = tar.entry(FOLDER, path, "", b"");
+            }
+            let entry = tar.file(&format!("{other}file"), b"x").gzip(&site).await;
+            let (verdict, error) = site.judge(&entry).await;
+            assert_eq!(verdict.is_good(), fits, "{first}, {second}: {error:?}");
+            if fits {
+                assert!(site.path().join("restored/home/file").exists());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_archive_with_nothing_of_a_backup_is_damaged() {
+    let site = Site::new();
+    let tar = Crafted::default()
+        .entry(FOLDER, "home/", "", b"")
+        .file("home/x", b"x");
+    let error = site.judge(&tar.gzip(&site).await).await.1.unwrap();
+    assert!(error.to_string().contains("nothing of a backup"), "{error}");
 }
