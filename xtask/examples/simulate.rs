@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use diy_backup_testkit::simulator::{Fault, FaultBody, UnlockWhileRunning};
 use diy_backup_testkit::{
     HomeBuilder, MemoryRows, PrivatePostgres, RoleKind, RowSink, Simulator, tree,
 };
@@ -27,6 +28,9 @@ Runs a Bitbucket simulator on the loopback interface until Ctrl-C, with people w
   --user NAME        the administrator's name; backup unless given
   --password WORD    the administrator's password; secret unless given
   --drain SECONDS    how long draining takes; 2 unless given
+  --lock SECONDS     how long locking takes, also when the client has gone meanwhile
+  --slow SECONDS     how long the backup is refused after the lock, and the unlock after 100 %
+  --gateway STATUS   SIGUSR1 puts a gateway in front that answers everything with it, or removes it again
   --home DIR         the home in which people push; one is generated where there is none
   --postgres         keep the rows in a private PostgreSQL, not in memory
 ";
@@ -41,6 +45,9 @@ struct Options {
     user: String,
     password: String,
     drain: Duration,
+    lock: Duration,
+    slow: Duration,
+    gateway: Option<u16>,
     home: Option<PathBuf>,
     rows: Rows,
 }
@@ -80,6 +87,9 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
         user: "backup".to_owned(),
         password: "secret".to_owned(),
         drain: Duration::from_secs(2),
+        lock: Duration::ZERO,
+        slow: Duration::ZERO,
+        gateway: None,
         home: None,
         rows: Rows::InMemory,
     };
@@ -90,11 +100,10 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
             Long("context-path") => options.context_path = parser.value()?.string()?,
             Long("user") => options.user = parser.value()?.string()?,
             Long("password") => options.password = parser.value()?.string()?,
-            Long("drain") => {
-                options.drain = parser.value()?.parse_with(|seconds| {
-                    Duration::try_from_secs_f64(seconds.parse().unwrap_or(f64::NAN))
-                })?;
-            }
+            Long("drain") => options.drain = seconds(&parser.value()?)?,
+            Long("lock") => options.lock = seconds(&parser.value()?)?,
+            Long("slow") => options.slow = seconds(&parser.value()?)?,
+            Long("gateway") => options.gateway = Some(parser.value()?.parse()?),
             Long("home") => options.home = Some(parser.value()?.into()),
             Long("postgres") => options.rows = Rows::InPostgres,
             Long("help") | Short('h') => return Ok(None),
@@ -102,6 +111,10 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
         }
     }
     Ok(Some(options))
+}
+
+fn seconds(value: &std::ffi::OsString) -> Result<Duration, lexopt::Error> {
+    value.parse_with(|seconds| Duration::try_from_secs_f64(seconds.parse().unwrap_or(f64::NAN)))
 }
 
 fn simulate(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -137,10 +150,18 @@ async fn serve(options: &Options, home: PathBuf) -> Result<(), Box<dyn Error>> {
         .context_path(&options.context_path)
         .credentials(&options.user, &options.password)
         .drain(options.drain)
+        .lock_delay(options.lock)
+        .start_delay(options.slow)
+        .end_delay(options.slow)
         .home(&home)
         .database(rows)
         // People, not a load test: the home is somebody's disk.
         .pause(Duration::from_secs(1))
+        .unlock_while_running(if options.slow.is_zero() {
+            UnlockWhileRunning::Cancels
+        } else {
+            UnlockWhileRunning::Refused
+        })
         .start()
         .await?;
     println!("url        {}", simulator.base_url());
@@ -159,9 +180,24 @@ async fn serve(options: &Options, home: PathBuf) -> Result<(), Box<dyn Error>> {
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
     );
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut toggle = signal(SignalKind::user_defined1())?;
+    let mut in_front = None;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = toggle.recv() => {}
+        }
+        in_front = match (in_front, options.gateway) {
+            (Some(fault), _) => {
+                simulator.remove_fault(fault);
+                None
+            }
+            (None, Some(status)) => {
+                Some(simulator.inject(Fault::gateway(status, FaultBody::GatewayJson)))
+            }
+            (None, None) => None,
+        };
     }
     simulator.shutdown().await;
     Ok(())

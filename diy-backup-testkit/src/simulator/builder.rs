@@ -91,6 +91,8 @@ pub(super) struct Settings {
     pub(super) lock_delay: Duration,
     pub(super) unlock_delay: Duration,
     pub(super) latch_delay: Duration,
+    pub(super) start_delay: Duration,
+    pub(super) end_delay: Duration,
     pub(super) ended_task: EndedTask,
     pub(super) unlock_while_running: UnlockWhileRunning,
     pub(super) version: String,
@@ -134,6 +136,8 @@ impl Default for SimulatorBuilder {
                 lock_delay: Duration::ZERO,
                 unlock_delay: Duration::ZERO,
                 latch_delay: Duration::ZERO,
+                start_delay: Duration::ZERO,
+                end_delay: Duration::ZERO,
                 ended_task: EndedTask::UntilUnlock,
                 unlock_while_running: UnlockWhileRunning::Cancels,
                 version: "8.19.12".to_owned(),
@@ -207,7 +211,7 @@ impl SimulatorBuilder {
     }
 
     /// How long locking takes. The instance counts as locked when that time is over, and not before; a client that
-    /// goes away does not stop it.
+    /// goes away, or a program that is killed, does not stop it: the lock arrives late.
     #[must_use]
     pub fn lock_delay(mut self, delay: Duration) -> Self {
         self.settings.lock_delay = delay;
@@ -225,6 +229,26 @@ impl SimulatorBuilder {
     #[must_use]
     pub fn latch_delay(mut self, delay: Duration) -> Self {
         self.settings.latch_delay = delay;
+        self
+    }
+
+    /// For how long after the lock a backup task is refused with 409, as the lock has not reached every node yet.
+    ///
+    /// That sites had to wait between the two is seen; the status is assumed.
+    #[must_use]
+    pub fn start_delay(mut self, delay: Duration) -> Self {
+        self.settings.start_delay = delay;
+        self
+    }
+
+    /// For how long a task stays RUNNING, its latches closed, after 100 % was reported. A cancellation is accepted
+    /// meanwhile and changes nothing. Together with [`UnlockWhileRunning::Refused`] the unlock is answered 409 for as
+    /// long.
+    ///
+    /// That sites had to wait between the two is seen; the status is assumed.
+    #[must_use]
+    pub fn end_delay(mut self, delay: Duration) -> Self {
+        self.settings.end_delay = delay;
         self
     }
 

@@ -1,6 +1,6 @@
 //! Faults on demand.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// One of the calls the simulator knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,8 +60,31 @@ pub enum FaultBody {
     Json,
     /// A proxy's page.
     Html,
+    /// JSON of a gateway that knows no route to a node that it has taken out.
+    GatewayJson,
     /// Nothing.
     Empty,
+}
+
+/// The value of the header `Retry-After`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RetryAfter {
+    /// A number of seconds.
+    Seconds(u64),
+    /// A date that lies this many seconds ahead when the answer is made.
+    Date(u64),
+}
+
+impl RetryAfter {
+    pub(super) fn value(self) -> String {
+        match self {
+            Self::Seconds(seconds) => seconds.to_string(),
+            Self::Date(seconds) => {
+                httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(seconds))
+            }
+        }
+    }
 }
 
 /// What goes wrong.
@@ -74,6 +97,13 @@ pub enum FaultKind {
         status: u16,
         /// What comes with it.
         body: FaultBody,
+    },
+    /// Another status than the true one, with the header `Retry-After`: a rate limiter, or a gateway whose node is out.
+    RetryAfter {
+        /// 429 or 503.
+        status: u16,
+        /// In whole seconds, or up to a date.
+        pause: RetryAfter,
     },
     /// 302 to the login page.
     LoginRedirect,
@@ -161,6 +191,11 @@ impl Fault {
             times: Times::Always,
             ..Self::once(call, kind)
         }
+    }
+
+    /// A gateway that answers every request by itself, as one does that has taken the only node out.
+    pub fn gateway(status: u16, body: FaultBody) -> Self {
+        Self::always(CallKind::Any, FaultKind::Status { status, body })
     }
 
     /// An answer with this status and a proxy's page, for the next such call.

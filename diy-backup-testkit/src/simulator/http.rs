@@ -124,8 +124,15 @@ async fn strike(
         FaultKind::Status { status, body } => match body {
             FaultBody::Json => Answer::errors(status, "A fault on purpose.", "FaultException"),
             FaultBody::Html => Answer::html(status, "A fault on purpose"),
+            FaultBody::GatewayJson => Answer::json(
+                status,
+                &json!({ "message": "no Route matched with those values" }),
+            ),
             FaultBody::Empty => Answer::empty(status),
         },
+        FaultKind::RetryAfter { status, pause } => {
+            Answer::html(status, "Too many requests").with_header("Retry-After", pause.value())
+        }
         FaultKind::LoginRedirect => Answer::redirect_to_login(&core.settings.context_path),
         FaultKind::MalformedJson => Answer::malformed(true_status),
         FaultKind::HtmlOk => Answer::html(200, "A page of the proxy"),

@@ -128,6 +128,7 @@ impl Window {
 pub(super) struct Lock {
     pub(super) token: String,
     pub(super) owner: String,
+    pub(super) since: Instant,
 }
 
 #[derive(Debug, Clone)]
@@ -139,6 +140,8 @@ pub(super) struct Task {
     pub(super) client_percentage: u8,
     /// Whether the latches were both DRAINED while this task ran.
     pub(super) drained: bool,
+    /// Whether 100 % was reported, and the end takes its time.
+    pub(super) ending: bool,
 }
 
 impl Task {
@@ -150,6 +153,7 @@ impl Task {
             state: TaskState::Running,
             client_percentage: 0,
             drained: false,
+            ending: false,
         }
     }
 
@@ -226,6 +230,7 @@ impl Maintenance {
         let lock = Lock {
             token: new_token(),
             owner: owner.to_owned(),
+            since: Instant::now(),
         };
         self.locking = false;
         self.lock = Some(lock.clone());

@@ -19,7 +19,7 @@ mod routes;
 pub use builder::{
     BasicAuthentication, DrainOutcome, EndedTask, ServerState, SimulatorBuilder, UnlockWhileRunning,
 };
-pub use fault::{CallKind, Fault, FaultBody, FaultId, FaultKind, Times, When};
+pub use fault::{CallKind, Fault, FaultBody, FaultId, FaultKind, RetryAfter, Times, When};
 pub use handle::Simulator;
 pub use maintenance::{LatchState, LatchStates, TaskKind, TaskState, TaskView, Window};
 pub use record::RecordedRequest;

@@ -20,6 +20,7 @@ pub(super) enum Refusal {
     NotDrained,
     BadPercentage,
     TaskRunning,
+    NotReady,
 }
 
 impl Core {
@@ -93,6 +94,14 @@ impl Core {
             if maintenance.running_task().is_some() {
                 return Err(Refusal::OtherMaintenance);
             }
+            let delay = self.settings.start_delay;
+            if maintenance
+                .lock
+                .as_ref()
+                .is_some_and(|lock| lock.since.elapsed() < delay)
+            {
+                return Err(Refusal::NotReady);
+            }
             let task = Task::new(TaskKind::Backup);
             maintenance.task = Some(task.clone());
             Ok(task)
@@ -101,9 +110,13 @@ impl Core {
         Ok(task)
     }
 
-    /// Notes what the client reports; 100 ends the task.
-    pub(super) fn report_progress(&self, token: &str, percentage: &str) -> Result<(), Refusal> {
-        self.change(|maintenance| {
+    /// Notes what the client reports; 100 ends the task, at once or in the background.
+    pub(super) fn report_progress(
+        self: &Arc<Self>,
+        token: &str,
+        percentage: &str,
+    ) -> Result<(), Refusal> {
+        let ending = self.change(|maintenance| {
             let holds = maintenance.holds(Some(token));
             let drained = maintenance.latches.are_drained();
             let task = maintenance
@@ -121,11 +134,27 @@ impl Core {
                 return Err(Refusal::NotDrained);
             }
             task.client_percentage = reported;
-            if reported == 100 {
+            if reported == 100 && self.settings.end_delay.is_zero() {
+                self.end_task(maintenance, TaskState::Successful);
+            } else if reported == 100 && !task.ending {
+                task.ending = true;
+                return Ok(Some(task.id.clone()));
+            }
+            Ok(None)
+        })?;
+        if let Some(id) = ending {
+            tokio::spawn(Arc::clone(self).end_later(id));
+        }
+        Ok(())
+    }
+
+    async fn end_later(self: Arc<Self>, id: String) {
+        sleep(self.settings.end_delay).await;
+        self.change(|maintenance| {
+            if maintenance.running_task().is_some_and(|task| task.id == id) {
                 self.end_task(maintenance, TaskState::Successful);
             }
-            Ok(())
-        })
+        });
     }
 
     /// Cancels the running task with its own token.
@@ -134,6 +163,10 @@ impl Core {
             let task = maintenance.running_task().ok_or(Refusal::NoBackup)?;
             if task.cancel_token != token {
                 return Err(Refusal::WrongToken);
+            }
+            // It is on its way to its end already.
+            if task.ending {
+                return Ok(());
             }
             self.end_task(maintenance, TaskState::Canceled);
             Ok(())

@@ -204,7 +204,7 @@ fn maintenance_state(core: &Core, call: &Call, caller: &Caller) -> Answer {
     })
 }
 
-fn progress(core: &Core, call: &Call, caller: &Caller) -> Answer {
+fn progress(core: &Arc<Core>, call: &Call, caller: &Caller) -> Answer {
     let Some(token) = call.parameter("token") else {
         return without_token(core, caller);
     };
@@ -334,6 +334,11 @@ fn refused(refusal: Refusal) -> Answer {
             409,
             "A maintenance task is running.",
             "maintenance.MaintenanceRunningException",
+        ),
+        Refusal::NotReady => (
+            409,
+            "The system is not locked on all nodes yet.",
+            "maintenance.NotLockedException",
         ),
     };
     Answer::errors(status, message, exception)

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use diy_backup_testkit::Simulator;
 use diy_backup_testkit::simulator::{
-    BasicAuthentication, CallKind, EndedTask, ServerState, UnlockWhileRunning,
+    BasicAuthentication, CallKind, EndedTask, ServerState, TaskState, UnlockWhileRunning,
 };
 
 use crate::http::{cancel, lock, progress, request, start_backup, state, unlock};
@@ -397,4 +397,33 @@ async fn a_dropped_simulator_no_longer_listens() {
         std::net::TcpStream::connect(&address).is_err()
     });
     assert!(gone);
+}
+
+#[test]
+fn a_slow_instance_refuses_a_backup_too_soon_after_the_lock() {
+    let simulator = Simulator::builder()
+        .start_delay(Duration::from_hours(1))
+        .start_blocking()
+        .unwrap();
+    let token = lock(&simulator).text("unlockToken");
+    let early = start_backup(&simulator, &token);
+    assert_eq!(early.status, 409);
+    assert!(early.exception().ends_with("NotLockedException"));
+    assert_eq!(unlock(&simulator, &token).status, 202);
+}
+
+#[test]
+fn a_slow_instance_refuses_the_unlock_until_the_task_has_ended() {
+    let simulator = Simulator::builder()
+        .end_delay(Duration::from_hours(1))
+        .unlock_while_running(UnlockWhileRunning::Refused)
+        .start_blocking()
+        .unwrap();
+    let token = lock(&simulator).text("unlockToken");
+    let task = start_backup(&simulator, &token).text("cancelToken");
+    while state(&simulator, &token).json()["db-state"] != "DRAINED" {}
+    assert_eq!(progress(&simulator, &token, "100").status, 202);
+    assert_eq!(cancel(&simulator, &task).status, 202);
+    assert_eq!(unlock(&simulator, &token).status, 409);
+    assert_eq!(simulator.task().unwrap().state, TaskState::Running);
 }
