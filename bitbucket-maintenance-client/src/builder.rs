@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
-use url::Url;
+use url::{Host, Url};
 
 use crate::client::{Client, Settings};
 use crate::credentials::Credentials;
@@ -21,7 +21,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 #[non_exhaustive]
 pub enum ProxyUse {
     /// The proxy that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` name, unless `NO_PROXY` has the host; lower-case
-    /// names count too.
+    /// names count too. A loopback address never goes through a proxy: what listens there is on this machine.
     #[default]
     Environment,
     /// None, whatever the environment says.
@@ -145,7 +145,7 @@ impl ClientBuilder {
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .user_agent(user_agent);
-        if self.proxy == ProxyUse::Direct {
+        if self.proxy == ProxyUse::Direct || is_loopback(&base) {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|error| {
@@ -162,6 +162,21 @@ impl ClientBuilder {
             request_timeout: self.request_timeout,
         };
         Ok(Client::new(settings, self.retry))
+    }
+}
+
+/// Whether the URL names this machine, so that a proxy elsewhere would look for Bitbucket on its own.
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => {
+            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback())
+        }
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.').to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        None => false,
     }
 }
 
@@ -184,4 +199,31 @@ fn check_url(text: &str) -> Result<Url> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_and_addresses_of_this_machine_are_loopback() {
+        for url in [
+            "http://localhost:7990",
+            "http://LocalHost./bitbucket",
+            "http://127.0.0.1",
+            "http://127.8.9.10",
+            "http://[::1]:7990",
+            "http://[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_loopback(&Url::parse(url).unwrap()), "{url}");
+        }
+        for url in [
+            "http://localhost.example.com",
+            "http://10.0.0.1",
+            "http://[fe80::1]",
+            "http://128.0.0.1",
+        ] {
+            assert!(!is_loopback(&Url::parse(url).unwrap()), "{url}");
+        }
+    }
 }

@@ -58,6 +58,18 @@ impl Client {
         }
     }
 
+    /// The same client without credentials, for what may be asked often: no login can fail, and no account be locked.
+    #[must_use]
+    pub fn anonymous(&self) -> Client {
+        let settings = Settings {
+            http: self.settings.http.clone(),
+            base: self.settings.base.clone(),
+            credentials: None,
+            request_timeout: self.settings.request_timeout,
+        };
+        Self::new(settings, self.retry)
+    }
+
     /// The address of the instance, without a slash at its end.
     pub fn base_url(&self) -> &str {
         self.settings.base.as_str().trim_end_matches('/')

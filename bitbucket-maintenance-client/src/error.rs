@@ -157,10 +157,6 @@ impl Error {
         self
     }
 
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.0.retry_after
-    }
-
     /// What happened.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -224,6 +220,11 @@ impl Error {
     /// with a token that nobody here knows.
     pub fn may_have_reached_server(&self) -> bool {
         self.0.outcome == Outcome::Unknown
+    }
+
+    /// The pause that the server asks for before the next attempt (`Retry-After`), whether it gave seconds or a date.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// How often the request was sent, or tried to be sent. 0 if the client could not be built.
