@@ -156,7 +156,9 @@ async fn take(
     let (window, parts) = match capture::capture(run, window, parts).await {
         Ok(captured) => captured,
         Err(failed) => {
-            let undo = Undo::sessions(failed.rest).and_search(search);
+            let undo = Undo::sessions(failed.rest)
+                .and_search(search)
+                .and_stuck(failed.stuck);
             return Err(run.unwind(failed.error, Some(failed.window), undo).await);
         }
     };

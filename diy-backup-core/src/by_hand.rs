@@ -9,7 +9,7 @@ use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Events, Observer};
 use crate::id::BackupId;
-use crate::journal::{Journal, JournalRecord, Operation};
+use crate::journal::{Found, Journal, JournalRecord, Operation};
 use crate::maintenance;
 use crate::site::Site;
 
@@ -25,22 +25,32 @@ pub async fn unlock(
 ) -> Result<()> {
     let client = site.required_client().await?;
     let events = Events::new(observer);
-    let (record, journal) = journal(site)?;
+    let recorded = Recorded::read(site, Need::of(token.as_ref()), &events)?;
     let given = token.map(|token| UnlockToken::from(token.expose_secret().to_owned()));
-    let recorded = record.as_ref().and_then(JournalRecord::unlock_token);
-    let Some(token) = given.or(recorded) else {
-        if maintenance::is_free(&client).await? {
+    let tokens = given.map_or_else(|| recorded.record.unlock_tokens(), |token| vec![token]);
+    if tokens.is_empty() {
+        if maintenance::is_free(&client, &site.patience).await? {
             events.message("The instance is not locked");
             return Ok(());
         }
         return Err(no_token("unlock"));
-    };
-    let cancel = record.as_ref().and_then(JournalRecord::cancel_token);
-    let patience = &site.patience;
-    maintenance::free_instance(
-        &client, patience, &token, cancel, &journal, &events, control,
-    )
-    .await?;
+    }
+    let mut last = Ok(());
+    for token in tokens {
+        // The tokens of a run that is alive are taken from under it on purpose, so its own journal must not be
+        // changed: it notices by itself.
+        let journal = Journal::in_memory(recorded.record.clone());
+        let cancel = recorded.record.cancel_token();
+        let patience = &site.patience;
+        last = maintenance::free_instance(
+            &client, patience, &token, cancel, &journal, &events, control,
+        )
+        .await;
+        if last.is_ok() {
+            break;
+        }
+    }
+    last?;
     events.message("The instance is unlocked");
     Ok(())
 }
@@ -55,26 +65,65 @@ pub async fn cancel(
     observer: Arc<dyn Observer>,
 ) -> Result<()> {
     let client = site.required_client().await?;
+    let events = Events::new(observer);
+    let recorded = Recorded::read(site, Need::of(token.as_ref()), &events)?;
     let given = token.map(|token| CancelToken::from(token.expose_secret().to_owned()));
-    let recorded = journal(site)?
-        .0
-        .as_ref()
-        .and_then(JournalRecord::cancel_token);
-    let token = given.or(recorded).ok_or_else(|| no_token("cancel"))?;
+    let token = given
+        .or_else(|| recorded.record.cancel_token())
+        .ok_or_else(|| no_token("cancel"))?;
     client.cancel(&token).await?;
-    Events::new(observer)
-        .message("The backup task is cancelled; the instance stays locked until it is unlocked");
+    events.message("The backup task is cancelled; the instance stays locked until it is unlocked");
     Ok(())
 }
 
-/// The journal of a run, dead or alive. The tokens of a live one are taken from under it on purpose, so its own
-/// journal must not be changed: it notices by itself.
-fn journal(site: &Site) -> Result<(Option<JournalRecord>, Journal)> {
-    let record = Journal::read(site.backup.state.as_path())?;
-    let scratch = record.clone().unwrap_or_else(|| {
-        JournalRecord::new(Operation::Backup, BackupId::now(&site.instance.name), None)
-    });
-    Ok((record, Journal::in_memory(scratch)))
+/// Whether the journal has to give the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Journal,
+    Nothing,
+}
+
+impl Need {
+    fn of(given: Option<&SecretString>) -> Self {
+        given.map_or(Self::Journal, |_| Self::Nothing)
+    }
+}
+
+/// What the journal of a run knows, dead or alive.
+struct Recorded {
+    record: JournalRecord,
+}
+
+impl Recorded {
+    /// Reads the journal. With a token that was given by hand, one that is damaged or about another instance is no
+    /// obstacle, and stays as it is.
+    fn read(site: &Site, need: Need, events: &Events) -> Result<Self> {
+        let scratch =
+            || JournalRecord::new(Operation::Backup, BackupId::now(&site.instance.name), None);
+        let usable = Found::in_directory(site.backup.state.as_path()).and_then(|found| {
+            let tokens = found.tokens_of_damaged();
+            match found.record() {
+                Ok(Some(record)) => record.ensure_about(&site.instance).map(|()| record.clone()),
+                Ok(None) => Ok(scratch()),
+                Err(_) if !tokens.is_empty() => Ok(JournalRecord {
+                    other_tokens: tokens,
+                    ..scratch()
+                }),
+                Err(damaged) => Err(damaged),
+            }
+        });
+        match usable {
+            Ok(record) => Ok(Self { record }),
+            Err(error) if need == Need::Journal => Err(error),
+            Err(error) => {
+                events.warning(format!(
+                    "the journal is left as it is: {}",
+                    crate::error::chain(&error)
+                ));
+                Ok(Self { record: scratch() })
+            }
+        }
+    }
 }
 
 fn no_token(command: &str) -> Error {

@@ -1,7 +1,7 @@
 //! How a run is told to stop.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,7 @@ pub struct Control {
     kill: CancellationToken,
     reason: Arc<OnceLock<CancelReason>>,
     run_marker: Arc<OnceLock<String>>,
+    may_be_locked: Arc<Mutex<bool>>,
 }
 
 impl Default for Control {
@@ -69,7 +70,35 @@ impl Control {
             kill,
             reason: Arc::default(),
             run_marker: Arc::default(),
+            may_be_locked: Arc::default(),
         }
+    }
+
+    /// Whether this run may have left the instance locked: true from just before the lock request is sent until the
+    /// instance is proven to be free. Answered from memory, so that a disk that hangs does not hold the answer back.
+    pub fn instance_may_be_locked(&self) -> bool {
+        *self.lock_state()
+    }
+
+    /// Does `work` unless the instance may be locked; says whether it was done. No lock request is sent meanwhile, so
+    /// that a process which stops in `work` does not stop with the instance locked.
+    pub fn unless_locked(&self, work: impl FnOnce()) -> bool {
+        let locked = self.lock_state();
+        if *locked {
+            return false;
+        }
+        work();
+        true
+    }
+
+    pub(crate) fn note_locked(&self, may_be_locked: bool) {
+        *self.lock_state() = may_be_locked;
+    }
+
+    fn lock_state(&self) -> MutexGuard<'_, bool> {
+        self.may_be_locked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Cancels the run. The first reason counts.
@@ -92,6 +121,7 @@ impl Control {
             kill: self.kill.clone(),
             reason: Arc::default(),
             run_marker: self.run_marker.clone(),
+            may_be_locked: self.may_be_locked.clone(),
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) fn read_own(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Where the new content of the file at `path` stands until it is whole.
-fn temporary_of(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn temporary_of(path: &Path) -> io::Result<PathBuf> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
     name.push(".tmp");

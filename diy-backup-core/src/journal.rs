@@ -1,19 +1,23 @@
 //! The journal: what a run must not forget, wherever it dies.
 
+mod found;
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use bitbucket_maintenance_client::{CancelToken, UnlockToken};
 use serde::{Deserialize, Serialize};
 
+use crate::config::InstanceSettings;
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 use crate::id::BackupId;
+use crate::moment::Moment;
 use crate::strategy::Leftover;
-use crate::trust::Directory;
+pub(crate) use found::Found;
 
 const FORMAT: u32 = 1;
 
@@ -79,6 +83,12 @@ pub struct JournalRecord {
     pub unlock_token: Option<String>,
     /// The token that cancels the backup task, as long as it may be running.
     pub cancel_token: Option<String>,
+    /// When the lock was asked for last, as long as its answer is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<Moment>,
+    /// What may be unlock tokens too: read out of files that a run has left half-written, or that are damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) other_tokens: Vec<String>,
     /// What has to be removed if the run dies.
     pub leftovers: Vec<Leftover>,
     /// What a restore had built when it began to commit: all of it goes forward or all of it goes.
@@ -100,6 +110,7 @@ impl fmt::Debug for JournalRecord {
             .field("step", &self.step)
             .field("has_unlock_token", &self.unlock_token.is_some())
             .field("has_cancel_token", &self.cancel_token.is_some())
+            .field("other_tokens", &self.other_tokens.len())
             .field("leftovers", &self.leftovers)
             .field("committing", &self.committing)
             .finish_non_exhaustive()
@@ -120,6 +131,8 @@ impl JournalRecord {
             step: Step::Started,
             unlock_token: None,
             cancel_token: None,
+            asked: None,
+            other_tokens: Vec::new(),
             leftovers: Vec::new(),
             committing: Vec::new(),
             unfinished: Vec::new(),
@@ -136,16 +149,60 @@ impl JournalRecord {
         self.cancel_token.clone().map(CancelToken::from)
     }
 
+    /// Everything that may unlock the instance, the likeliest first.
+    pub(crate) fn unlock_tokens(&self) -> Vec<UnlockToken> {
+        let all = self.unlock_token.iter().chain(&self.other_tokens);
+        all.cloned().map(UnlockToken::from).collect()
+    }
+
     /// Whether the run that wrote this may have left the instance locked.
     pub fn may_be_locked(&self) -> bool {
-        self.step == Step::Locking || self.unlock_token.is_some()
+        self.step == Step::Locking || self.unlock_token.is_some() || !self.other_tokens.is_empty()
+    }
+
+    /// Makes sure that the journal is about the configured instance: its tokens unlock no other, and what another one
+    /// answers says nothing about it.
+    pub(crate) fn ensure_about(&self, instance: &InstanceSettings) -> Result<()> {
+        let (theirs, ours) = (self.backup_id.name(), &instance.name);
+        let url = |text: &str| text.trim_end_matches('/').to_owned();
+        let configured = instance.url.as_ref().map(|it| url(it.as_str()));
+        // What was written by hand, or by another version, may be spelled otherwise.
+        let recorded = self.url.as_deref().map(|text| {
+            let parsed = url::Url::parse(text).map(|parsed| url(parsed.as_str()));
+            parsed.unwrap_or_else(|_| url(text))
+        });
+        let same_url = match (&recorded, &configured) {
+            (Some(recorded), Some(configured)) => recorded == configured,
+            _ => true,
+        };
+        if same_url && theirs == ours {
+            return Ok(());
+        }
+        let shown = |url: &Option<String>| url.as_deref().map_or("no url".to_owned(), printable);
+        Err(Error::new(
+            ErrorKind::Config,
+            format!(
+                "the journal in the state directory is about the instance {theirs} at {}, and this configuration about {ours} at {}",
+                shown(&recorded),
+                shown(&configured)
+            ),
+        )
+        .with_hint("Run `diy-backup recover` with the configuration of that run: its journal holds what unlocks that instance. Give each instance a `state` directory of its own.             If it is the same instance under a new address, put the old `name` and `url` back for one `recover`."))
     }
 }
 
 /// The journal of a run. Every change is on disk before the call returns. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Held while the file changes, so that two changes do not meet. Apart from the state: a disk that hangs must not
+    /// keep anybody from reading the record.
+    file: Mutex<()>,
+    state: Mutex<State>,
 }
 
 #[derive(Debug)]
@@ -161,32 +218,20 @@ impl Journal {
         state.join("journal.json")
     }
 
-    /// Reads the journal that an earlier run has left in the state folder; `None` when it ended well.
+    /// Reads the journal that an earlier run has left in the state directory; `None` when it ended well. What a run was
+    /// writing when it died counts too.
     ///
     /// # Errors
     /// [`ErrorKind::Check`] when others could have put it there, [`ErrorKind::Io`] when it cannot be read or belongs to
     /// somebody else, [`ErrorKind::Damaged`] when it is not a journal. It is written
     /// wholly or not at all, so that is the work of somebody else.
     pub fn read(state: &Path) -> Result<Option<JournalRecord>> {
-        // What stands in it is done: it must be ours.
-        Directory::State.ensure_trusted(state)?;
-        Self::read_file(&Self::path_in(state))
+        Ok(Found::in_directory(state)?.record()?.cloned())
     }
 
-    /// Reads the journal at `path`.
+    /// Reads the journal at `path`, and nothing beside it.
     pub(crate) fn read_file(path: &Path) -> Result<Option<JournalRecord>> {
-        let shown = path.display();
-        let read = durable::read_own(path);
-        let Some(text) = read.io_context(|| format!("cannot read the journal {shown}"))? else {
-            return Ok(None);
-        };
-        parse(&text).map(Some).map_err(|source| {
-            Error::new(ErrorKind::Damaged, format!("the journal {shown} cannot be used"))
-                .with_source(source)
-                .with_hint(format!(
-                    "It may hold the token that unlocks the instance: look into {shown}, unlock with `diy-backup unlock --token TOKEN` if need be, then move the file away."
-                ))
-        })
+        found::read_file(path)
     }
 
     /// Begins a journal in the state folder.
@@ -213,24 +258,57 @@ impl Journal {
 
     fn keep(path: Option<PathBuf>, record: JournalRecord) -> Self {
         Self {
-            state: Arc::new(Mutex::new(State { path, record })),
+            shared: Arc::new(Shared {
+                file: Mutex::default(),
+                state: Mutex::new(State { path, record }),
+            }),
         }
     }
 
     /// Changes the record, durably. When it cannot be written, the record in memory is as it was.
     pub(crate) fn update(&self, change: impl FnOnce(&mut JournalRecord)) -> Result<()> {
-        let mut state = self.lock();
-        let mut record = state.record.clone();
+        let _file = locked(&self.shared.file);
+        let (path, mut record) = {
+            let state = self.state();
+            (state.path.clone(), state.record.clone())
+        };
         change(&mut record);
-        if let Some(path) = &state.path {
+        if let Some(path) = &path {
             let text = serde_json::to_vec_pretty(&record).map_err(|error| {
                 Error::new(ErrorKind::Internal, "cannot write the journal as JSON")
                     .with_source(error)
             })?;
             durable::write_private(path, &text)?;
         }
-        state.record = record;
+        self.state().record = record;
         Ok(())
+    }
+
+    /// Changes the record as [`update`](Self::update) does, on another thread, and waits `limit` for it: a state
+    /// directory on a disk that hangs must not keep the instance locked.
+    ///
+    /// # Errors
+    /// Those of `update`, and [`ErrorKind::Io`] when time is up. The change may still be written later.
+    pub(crate) async fn update_within(
+        &self,
+        limit: Duration,
+        change: impl FnOnce(&mut JournalRecord) + Send + 'static,
+    ) -> Result<()> {
+        let journal = self.clone();
+        let written = tokio::task::spawn_blocking(move || journal.update(change));
+        match tokio::time::timeout(limit, written).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(
+                Error::new(ErrorKind::Internal, "the journal was not written").with_source(error),
+            ),
+            Err(_) => Err(Error::new(
+                ErrorKind::Io,
+                format!(
+                    "the journal could not be written within {}: the disk of the state directory does not answer",
+                    humantime::format_duration(limit)
+                ),
+            )),
+        }
     }
 
     pub(crate) fn step(&self, step: Step) -> Result<()> {
@@ -242,34 +320,26 @@ impl Journal {
     }
 
     pub(crate) fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
-        if !self.lock().record.leftovers.contains(leftover) {
+        if !self.state().record.leftovers.contains(leftover) {
             return Ok(());
         }
         self.update(|record| record.leftovers.retain(|other| other != leftover))
     }
 
-    /// When the file was written last; long ago when there is none.
-    pub(crate) fn written(&self) -> SystemTime {
-        let state = self.lock();
-        let metadata = state.path.as_ref().and_then(|path| fs::metadata(path).ok());
-        metadata
-            .and_then(|metadata| metadata.modified().ok())
-            .unwrap_or(SystemTime::UNIX_EPOCH)
-    }
-
     /// The record as it stands now.
     pub(crate) fn record(&self) -> JournalRecord {
-        self.lock().record.clone()
+        self.state().record.clone()
     }
 
     /// Ends the journal: nothing is left to put right. What is recorded after that is kept in memory alone, so that
     /// work which outlives its run does not bring the file back.
     pub(crate) fn finish(&self) -> Result<()> {
-        let mut state = self.lock();
-        if let Some(path) = &state.path {
+        let _file = locked(&self.shared.file);
+        let path = self.state().path.clone();
+        if let Some(path) = &path {
             durable::remove(path)?;
         }
-        state.path = None;
+        self.state().path = None;
         Ok(())
     }
 
@@ -277,37 +347,30 @@ impl Journal {
     /// does not keep later runs from beginning.
     pub(crate) fn set_aside(&self, problems: Vec<String>) -> Result<()> {
         self.update(|record| record.unfinished = problems)?;
-        let mut state = self.lock();
-        let Some(path) = &state.path else {
+        let _file = locked(&self.shared.file);
+        let (path, record) = {
+            let state = self.state();
+            (state.path.clone(), state.record.clone())
+        };
+        let Some(path) = path else {
             return Ok(());
         };
         let directory = path.parent().unwrap_or(Path::new("/"));
-        let aside = crate::unfinished::path_for(directory, &state.record);
-        fs::rename(path, &aside)
+        let aside = crate::unfinished::path_for(directory, &record);
+        fs::rename(&path, &aside)
             .io_context(|| format!("cannot move {} to {}", path.display(), aside.display()))?;
         durable::sync_directory(directory)?;
-        state.path = None;
+        self.state().path = None;
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        locked(&self.shared.state)
     }
 }
 
-fn parse(text: &[u8]) -> Result<JournalRecord> {
-    let record: JournalRecord = serde_json::from_slice(text).map_err(|error| {
-        Error::new(ErrorKind::Damaged, "this is not a journal")
-            .with_source(printable(&error.to_string()))
-    })?;
-    if record.format > FORMAT {
-        let message = format!(
-            "it has format {}, and this version reads up to {FORMAT}",
-            record.format
-        );
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    }
-    Ok(record)
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -348,5 +411,50 @@ mod tests {
         let error = Journal::read(state.path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
         assert!(error.hint().unwrap().contains("unlock --token"));
+    }
+
+    #[test]
+    fn a_write_that_hangs_is_not_waited_for_and_hides_nothing() {
+        let journal = Journal::in_memory(record());
+        // Stands for a write that a disk does not finish.
+        let hanging = locked(&journal.shared.file);
+        let limit = Duration::from_millis(20);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let update = journal.update_within(limit, |record| record.step = Step::Locked);
+        let error = runtime.block_on(update).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert_eq!(journal.record().step, Step::Started);
+        drop(hanging);
+    }
+
+    #[test]
+    fn a_journal_is_about_one_instance_however_its_url_is_spelled() {
+        let mut instance = InstanceSettings::new("b".parse().unwrap());
+        instance.url = Some("https://git.example.com/bitbucket/".parse().unwrap());
+        let about = |url: &str| JournalRecord {
+            url: Some(url.to_owned()),
+            ..record()
+        };
+        for same in [
+            "https://git.example.com/bitbucket",
+            "HTTPS://Git.Example.com:443/bitbucket//",
+        ] {
+            about(same).ensure_about(&instance).unwrap();
+        }
+        for other in [
+            "https://git.example.com",
+            "http://git.example.com/bitbucket",
+            "https://other.example.com/bitbucket",
+        ] {
+            let error = about(other).ensure_about(&instance).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains(other), "{error}");
+        }
+        instance.name = "c".parse().unwrap();
+        let same_url = about("https://git.example.com/bitbucket");
+        assert!(same_url.ensure_about(&instance).is_err());
     }
 }

@@ -42,6 +42,7 @@ mod last_good;
 mod last_run;
 mod maintenance;
 mod manifest;
+mod moment;
 mod patience;
 mod phase;
 mod platform;

@@ -2,17 +2,22 @@
 
 mod acquire;
 mod drain;
+mod pauses;
+mod proof;
 mod release;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bitbucket_maintenance_client::{CancelToken, Client, UnlockToken};
 
 use crate::event::Events;
 use crate::journal::Journal;
+use crate::moment::Stopwatch;
 use crate::patience::Patience;
 
-pub(crate) use release::{free_instance, is_free};
+pub(crate) use acquire::stays_free;
+pub(crate) use proof::{is_free, look_once};
+pub(crate) use release::free_instance;
 
 /// The lock, held: made by taking it, used up by giving it back.
 ///
@@ -27,12 +32,14 @@ pub(crate) struct MaintenanceLock {
     token: UnlockToken,
     /// There as long as the backup task may be running.
     task: Option<RunningTask>,
-    locked_at: Instant,
+    held: Stopwatch,
 }
 
 /// The backup task in Bitbucket.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct RunningTask {
+    /// Unknown when the answer to the start was lost, and of a task that a dead run has started.
+    id: Option<String>,
     /// Unknown when the answer to the start was lost.
     cancel: Option<CancelToken>,
     /// Whether Bitbucket has been told that the backup is done, which ends the task.
@@ -42,7 +49,7 @@ pub(crate) struct RunningTask {
 impl MaintenanceLock {
     /// For how long the instance has been locked.
     pub(crate) fn held_for(&self) -> Duration {
-        self.locked_at.elapsed()
+        self.held.elapsed()
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -70,4 +77,13 @@ pub(crate) async fn answered<T>(
         )
         .transient()),
     }
+}
+
+/// What the client said, below our own words.
+fn client_error(error: &crate::Error) -> Option<&bitbucket_maintenance_client::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+fn client_kind(error: &crate::Error) -> Option<bitbucket_maintenance_client::ErrorKind> {
+    client_error(error).map(bitbucket_maintenance_client::Error::kind)
 }

@@ -19,9 +19,13 @@ pub struct Patience {
     pub retry: Duration,
     /// How long an instance whose lock request has failed is asked whether it is locked. 30 s.
     pub proof: Duration,
-    /// How long after a run has died a lock may still arrive that it was just asking for, as a cluster takes its time;
-    /// a recovery waits that long. 15 s.
+    /// How long after a lock request was sent the lock may still arrive although nobody waits for its answer any more.
+    /// A recovery, and a run whose request went unanswered, look for that long. 160 s: a request may take 100 s, and a
+    /// cluster 60 s to lock.
     pub late_lock: Duration,
+    /// How long a locked instance has to say, without a break, that no maintenance is going on before a run believes
+    /// it. 5 s: a gateway that has taken the node out says the same.
+    pub absence: Duration,
     /// How long the unlock is tried when it fails for reasons that pass. 120 s.
     pub unlock: Duration,
     /// The answer to one attempt to unlock. 20 s: a cluster may need longer, but then it says by itself that it is
@@ -42,7 +46,8 @@ impl Default for Patience {
             answer: Duration::from_secs(10),
             retry: Duration::from_secs(10),
             proof: Duration::from_secs(30),
-            late_lock: Duration::from_secs(15),
+            late_lock: Duration::from_secs(160),
+            absence: Duration::from_secs(5),
             unlock: Duration::from_mins(2),
             unlock_answer: Duration::from_secs(20),
             pause: Duration::from_millis(500),

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bitbucket_maintenance_client::Client;
 
@@ -10,9 +9,11 @@ use crate::control::Control;
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Events, Observer};
-use crate::journal::{Journal, JournalRecord, Operation, Step};
+use crate::id::BackupId;
+use crate::journal::{Found, Journal, JournalRecord, Operation, Step};
 use crate::last_run::{self, LastRun};
 use crate::maintenance;
+use crate::moment::Moment;
 use crate::platform;
 use crate::reconcile::{self, Reconciled};
 use crate::run_lock::RunLock;
@@ -91,9 +92,20 @@ pub(crate) async fn after_dead_run(
     occasion: Occasion,
 ) -> Result<Recovery> {
     let state = site.backup.state.as_path();
-    let found = Journal::read(state)?;
-    // A run can die while it writes either.
-    durable::discard_temporary(&Journal::path_in(state))?;
+    let found = Found::in_directory(state)?;
+    match found.record() {
+        Ok(Some(record)) => record.ensure_about(&site.instance)?,
+        Ok(None) => {}
+        Err(damaged) => free_by_damaged(site, &found, damaged, events, control).await?,
+    }
+    let (found, kept) = found.settle()?;
+    for path in kept {
+        events.warning(format!(
+            "a damaged journal was kept as {}; what it names beside the lock was not put right",
+            path.display()
+        ));
+    }
+    // A run can die while it writes that, too.
     durable::discard_temporary(&last_run::path_in(state))?;
     let Some(record) = found else {
         return Ok(Recovery::default());
@@ -108,6 +120,10 @@ pub(crate) async fn after_dead_run(
         record.process
     ));
     let journal = Journal::resume(state, record.clone());
+    if !record.other_tokens.is_empty() {
+        // They came from files that do not stand under this name.
+        journal.update(|_| {})?;
+    }
     // Before anything else: a tool that still runs may be writing what is about to be removed.
     let killed_processes = platform::kill_processes_marked(
         crate::tool::RUN_MARKER,
@@ -186,23 +202,61 @@ fn died(reconciled: &Reconciled) -> Error {
     Error::new(ErrorKind::Internal, message)
 }
 
-async fn free(site: &Site, journal: &Journal, events: &Events, control: &Control) -> Result<()> {
-    let record = journal.record();
-    let client = site.required_client().await?;
-    if let Some(token) = record.unlock_token() {
-        return maintenance::free_instance(
-            &client,
-            &site.patience,
-            &token,
-            record.cancel_token(),
-            journal,
-            events,
-            control,
-        )
-        .await;
+/// Unlocks with what looks like a token in a damaged journal. Fails with `damaged` if there is none.
+async fn free_by_damaged(
+    site: &Site,
+    found: &Found,
+    damaged: Error,
+    events: &Events,
+    control: &Control,
+) -> Result<()> {
+    let tokens = found.tokens_of_damaged();
+    if tokens.is_empty() {
+        return Err(damaged);
     }
-    if stays_free(site, &client, journal, events, control).await? {
-        return journal.step(Step::Started);
+    events.warning(format!(
+        "{}: unlocking with what looks like a token in it",
+        crate::error::chain(&damaged)
+    ));
+    let client = site.required_client().await?;
+    let scratch = JournalRecord::new(Operation::Backup, BackupId::now(&site.instance.name), None);
+    let journal = Journal::in_memory(JournalRecord {
+        other_tokens: tokens,
+        ..scratch
+    });
+    free_by_tokens(site, &client, &journal, events, control).await
+}
+
+async fn free(site: &Site, journal: &Journal, events: &Events, control: &Control) -> Result<()> {
+    let client = site.required_client().await?;
+    control.note_locked(true);
+    let record = journal.record();
+    if !record.unlock_tokens().is_empty() {
+        return free_by_tokens(site, &client, journal, events, control).await;
+    }
+    // Measured from the request where that can be done: the clock may have been set since, and after a restart of the
+    // machine nobody can tell how long ago it was.
+    let waited = record.asked.as_ref().and_then(Moment::elapsed);
+    let left = site
+        .patience
+        .late_lock
+        .saturating_sub(waited.unwrap_or_default());
+    let looked = maintenance::stays_free(&client, &site.patience, left, events);
+    match control.unless_cancelled(looked).await {
+        Ok(true) => {
+            control.note_locked(false);
+            return journal.step(Step::Started);
+        }
+        Ok(false) => {}
+        // Not known to be free is as bad as locked: somebody has to look.
+        Err(error) => {
+            return Err(Error::new(
+                ErrorKind::StillLocked,
+                "the dead run was asking for the lock, and nothing proves yet that the instance is not locked",
+            )
+            .with_source(error)
+            .with_hint("Run `diy-backup recover` again as soon as Bitbucket answers."));
+        }
     }
     Err(Error::new(
         ErrorKind::StillLocked,
@@ -214,33 +268,25 @@ async fn free(site: &Site, journal: &Journal, events: &Events, control: &Control
     ))
 }
 
-/// Whether an instance is free whose lock a dead run was asking for, and remains so for as long as that may arrive.
-async fn stays_free(
+/// Unlocks with the first token that does.
+async fn free_by_tokens(
     site: &Site,
     client: &Client,
     journal: &Journal,
     events: &Events,
     control: &Control,
-) -> Result<bool> {
-    let until = journal.written() + site.patience.late_lock;
-    let mut told = false;
-    loop {
-        if !maintenance::is_free(client).await? {
-            return Ok(false);
+) -> Result<()> {
+    let record = journal.record();
+    let mut last = Ok(());
+    for token in record.unlock_tokens() {
+        let cancel = record.cancel_token();
+        let patience = &site.patience;
+        last =
+            maintenance::free_instance(client, patience, &token, cancel, journal, events, control)
+                .await;
+        if last.is_ok() {
+            break;
         }
-        let left = until.duration_since(SystemTime::now()).unwrap_or_default();
-        // A journal from the future says that the clock was set.
-        if left.is_zero() || left > site.patience.late_lock {
-            return Ok(true);
-        }
-        if !told {
-            told = true;
-            events.message(format!(
-                "The dead run was just asking for the lock: looking for {} s whether it still arrives",
-                left.as_secs() + 1
-            ));
-        }
-        control.ensure_running()?;
-        tokio::time::sleep(site.patience.pause.min(left)).await;
     }
+    last
 }

@@ -1,10 +1,13 @@
 //! What backups and restores have in common: the run lock, the journal, phases with their times, and the unwinding.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use crate::control::Control;
-use crate::driven::Aborting;
+use crate::driven::{Aborting, Captured, Driven};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events, Observer};
 use crate::id::BackupId;
@@ -28,6 +31,8 @@ pub(crate) struct Run<'a> {
     pub(crate) events: Events,
     pub(crate) started: Instant,
     phases: Vec<PhaseSeconds>,
+    /// Whether a part of this run hangs in a call of the operating system.
+    hangs: AtomicBool,
     _lock: RunLock,
     /// Held from the moment at which it changes.
     staging: Option<RunLock>,
@@ -48,6 +53,7 @@ impl<'a> Run<'a> {
             events: Events::new(observer),
             started: Instant::now(),
             phases: Vec::new(),
+            hangs: AtomicBool::new(false),
             _lock: lock,
             staging: None,
         };
@@ -130,6 +136,11 @@ impl<'a> Run<'a> {
                 }
                 Ok(value)
             }
+            Err(error) if self.hangs.load(Ordering::SeqCst) => {
+                let last = LastRun::new(record.operation, Some(record.backup_id), Some(&error));
+                self.leave_to_recovery(last).await;
+                return Err(error);
+            }
             Err(error) => Err(self.clean_up(journal, error).await),
         };
         let last = LastRun::new(
@@ -148,6 +159,24 @@ impl<'a> Run<'a> {
                 "the outcome could not be kept for `status`: {}",
                 crate::error::chain(&error)
             ));
+        }
+    }
+
+    /// Ends a run of which a part hangs: what would be removed may lie on the file system that does not answer, and
+    /// would hang this thread too.
+    async fn leave_to_recovery(&self, last: LastRun) {
+        self.events.warning(
+            "a part of the run hangs in a call of the operating system: what it left stays for `diy-backup recover`, \
+             once the file system answers again",
+        );
+        let state = self.site.backup.state.clone();
+        let kept = tokio::task::spawn_blocking(move || last.write(state.as_path()));
+        if !matches!(
+            tokio::time::timeout(self.site.patience.stop, kept).await,
+            Ok(Ok(Ok(())))
+        ) {
+            self.events
+                .warning("the outcome could not be kept for `status`");
         }
     }
 
@@ -218,7 +247,10 @@ impl<'a> Run<'a> {
                 None => Ok(()),
             }
         };
-        let (unlocked, ()) = tokio::join!(unlock, undo.apply(&self.events));
+        let (unlocked, undone) = tokio::join!(unlock, self.undo(undo));
+        if undone == Undone::Hangs {
+            self.hangs.store(true, Ordering::SeqCst);
+        }
         match unlocked {
             Ok(()) => error,
             Err(stuck) => {
@@ -229,13 +261,46 @@ impl<'a> Run<'a> {
             }
         }
     }
+
+    /// Takes back on another thread, so that what hangs there does not keep the instance locked.
+    async fn undo(&self, undo: Undo) -> Undone {
+        let (events, stop) = (self.events.clone(), self.site.patience.stop);
+        let runtime = Handle::current();
+        let mut undoing =
+            tokio::task::spawn_blocking(move || runtime.block_on(undo.apply(&events, stop)));
+        let killed = async {
+            self.control.killed().await;
+            tokio::time::sleep(stop).await;
+        };
+        tokio::select! {
+            biased;
+            undone = &mut undoing => undone.unwrap_or(Undone::Hangs),
+            () = killed => Undone::Hangs,
+        }
+    }
 }
+
+/// Whether everything was taken back that can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Undone {
+    /// It was, or what is left over is in the journal.
+    Whole,
+    /// Something hangs, and may go on when it does no longer.
+    Hangs,
+}
+
+/// How one part's capture ended. A part that failed leaves a session that can be aborted.
+pub(crate) type Ended = Result<Driven<Captured>, (Error, Aborting)>;
+
+/// A capture that was cut off: it ends by itself as soon as its thread is given back.
+pub(crate) type Stuck = tokio::task::JoinHandle<Option<Ended>>;
 
 /// What has to be taken back when a backup fails.
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
     sessions: Vec<Aborting>,
     search: Option<SearchTask>,
+    stuck: Vec<Stuck>,
 }
 
 /// A search snapshot that was begun, or that is being begun.
@@ -245,7 +310,7 @@ impl Undo {
     pub(crate) fn sessions(sessions: impl IntoIterator<Item = Aborting>) -> Self {
         Self {
             sessions: sessions.into_iter().collect(),
-            search: None,
+            ..Self::default()
         }
     }
 
@@ -254,7 +319,21 @@ impl Undo {
         self
     }
 
-    async fn apply(self, events: &Events) {
+    pub(crate) fn and_stuck(mut self, stuck: Vec<Stuck>) -> Self {
+        self.stuck = stuck;
+        self
+    }
+
+    async fn apply(mut self, events: &Events, stop: Duration) -> Undone {
+        let mut undone = Undone::Whole;
+        for task in self.stuck {
+            match tokio::time::timeout(stop, task).await {
+                Ok(Ok(Some(Ok(captured)))) => self.sessions.push(captured.give_up()),
+                Ok(Ok(Some(Err((_, aborting))))) => self.sessions.push(aborting),
+                Ok(Ok(None) | Err(_)) => {}
+                Err(_) => undone = Undone::Hangs,
+            }
+        }
         for session in self.sessions {
             if let Some(problem) = session.abort().await {
                 events.warning(problem);
@@ -262,7 +341,7 @@ impl Undo {
         }
         let begun = match self.search {
             Some(task) => task.await,
-            None => return,
+            None => return undone,
         };
         if let Ok(Ok(session)) = begun
             && let Err(error) = session.abort().await
@@ -272,5 +351,6 @@ impl Undo {
                 crate::error::chain(&error)
             ));
         }
+        undone
     }
 }

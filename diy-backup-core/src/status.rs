@@ -2,9 +2,10 @@
 
 use bitbucket_maintenance_client::LockState;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::journal::{Journal, JournalRecord};
 use crate::last_run::LastRun;
+use crate::maintenance;
 use crate::run_lock::RunLock;
 use crate::site::Site;
 use crate::unfinished::{self, UnfinishedRun};
@@ -19,6 +20,8 @@ pub struct Status {
     pub run_is_alive: bool,
     /// What the run that is alive is doing, or what a dead one has left.
     pub journal: Option<JournalRecord>,
+    /// Why the journal cannot be used: it is damaged, or about another instance than the configured one.
+    pub journal_problem: Option<crate::Error>,
     /// How the last run that ended has ended.
     pub last: Option<LastRun>,
     /// Runs that died and could be neither finished nor taken back.
@@ -42,7 +45,7 @@ pub enum InstanceState {
 impl Status {
     /// Whether a run has died and left something to put right.
     pub fn needs_recovery(&self) -> bool {
-        !self.run_is_alive && self.journal.is_some()
+        !self.run_is_alive && (self.journal.is_some() || self.journal_problem.is_some())
     }
 }
 
@@ -53,10 +56,20 @@ impl Status {
 pub async fn status(site: &Site) -> Result<Status> {
     let state = site.backup.state.as_path();
     let run_is_alive = RunLock::is_held(state)?;
+    let about_us = |record: &JournalRecord| record.ensure_about(&site.instance);
+    let (journal, journal_problem) = match Journal::read(state) {
+        Ok(journal) => {
+            let problem = journal.as_ref().and_then(|record| about_us(record).err());
+            (journal, problem)
+        }
+        Err(error) if error.kind() == ErrorKind::Damaged => (None, Some(error)),
+        Err(error) => return Err(error),
+    };
     Ok(Status {
         instance: instance_state(site).await,
         run_is_alive,
-        journal: Journal::read(state)?,
+        journal,
+        journal_problem,
         last: LastRun::read(state)?,
         unfinished: unfinished::list(state)?,
     })
@@ -68,9 +81,9 @@ async fn instance_state(site: &Site) -> InstanceState {
         Ok(None) => return InstanceState::NotLockable,
         Err(error) => return InstanceState::Unknown(error),
     };
-    match client.lock_state().await {
+    match maintenance::look_once(&client, &site.patience).await {
         Ok(LockState::Locked) => InstanceState::Locked,
         Ok(LockState::Free) => InstanceState::Free,
-        Err(error) => InstanceState::Unknown(error.into()),
+        Err(error) => InstanceState::Unknown(error),
     }
 }

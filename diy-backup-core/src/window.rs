@@ -10,6 +10,9 @@ use crate::maintenance::MaintenanceLock;
 use crate::patience::Patience;
 use crate::strategy::BackupContext;
 
+/// How often the time is compared that has passed while the machine was suspended.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How long things may take while an instance is locked.
 #[derive(Debug, Clone, Copy)]
 pub struct LockLimits {
@@ -25,8 +28,19 @@ pub struct LockLimits {
 #[derive(Debug)]
 #[must_use = "the instance stays locked until the window is released"]
 pub struct LockWindow {
-    held: Option<Held>,
+    held: Hold,
     opened_at: Instant,
+}
+
+/// What a window is over.
+#[derive(Debug)]
+enum Hold {
+    /// A lock that is given back through this window.
+    Lock(Box<Held>),
+    /// A lock that is given back elsewhere: what a part is shown during its capture.
+    Shown,
+    /// Nothing: people go on working.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -69,7 +83,7 @@ impl LockWindow {
             control,
         )
         .await?;
-        if let Err(error) = lock.start_task(control).await {
+        if let Err(error) = lock.start_task(limits, control).await {
             lock.abandon(&control.for_cleanup()).await?;
             return Err(error);
         }
@@ -84,7 +98,7 @@ impl LockWindow {
 
     pub(crate) fn over(lock: MaintenanceLock, longest: Duration) -> Self {
         Self {
-            held: Some(Held { lock, longest }),
+            held: Hold::Lock(Box::new(Held { lock, longest })),
             opened_at: Instant::now(),
         }
     }
@@ -93,14 +107,27 @@ impl LockWindow {
     /// which the core has made sure of.
     pub(crate) fn zero_downtime() -> Self {
         Self {
-            held: None,
+            held: Hold::Nothing,
             opened_at: Instant::now(),
+        }
+    }
+
+    /// The same proof for a part that captures on a thread of its own. The lock stays here, so that it can be given
+    /// back while that thread hangs.
+    pub(crate) fn shown(&self) -> Self {
+        Self {
+            held: if self.is_locked() {
+                Hold::Shown
+            } else {
+                Hold::Nothing
+            },
+            opened_at: self.opened_at,
         }
     }
 
     /// Whether people are kept out. False only in a backup without downtime.
     pub fn is_locked(&self) -> bool {
-        self.held.is_some()
+        !matches!(self.held, Hold::Nothing)
     }
 
     /// When the instance was seen to be drained.
@@ -115,29 +142,29 @@ impl LockWindow {
     /// When any of that fails, with the window.
     pub async fn release(self, control: &Control) -> Result<Released, ReleaseFailed> {
         let open_for = self.opened_at.elapsed();
-        let Some(held) = self.held else {
+        let Hold::Lock(held) = self.held else {
             return Ok(Released {
                 locked_for: Duration::ZERO,
                 open_for,
             });
         };
+        let Held { lock, longest } = *held;
         let failed = |lock, error| ReleaseFailed {
             window: Self {
-                held: Some(Held {
-                    lock,
-                    longest: held.longest,
-                }),
+                held: Hold::Lock(Box::new(Held { lock, longest })),
                 opened_at: self.opened_at,
             },
             error,
         };
-        if let Err(error) = held.lock.ensure_drained().await {
-            return Err(failed(held.lock, error));
+        let held_before = lock.held_for();
+        if let Err(error) = lock.ensure_drained().await {
+            return Err(failed(lock, error));
         }
-        match held.lock.release(control).await {
+        match lock.release(control).await {
             Ok(locked_for) => Ok(Released {
                 locked_for,
-                open_for: self.opened_at.elapsed(),
+                // Up to the proof: what is recorded after it keeps nobody waiting.
+                open_for: open_for + locked_for.saturating_sub(held_before),
             }),
             Err((lock, error)) => Err(failed(lock, error)),
         }
@@ -149,24 +176,33 @@ impl LockWindow {
     /// [`StillLocked`](crate::ErrorKind::StillLocked), with what to do.
     pub async fn abandon(self, control: &Control) -> Result<()> {
         match self.held {
-            Some(held) => held.lock.abandon(control).await.map(|_| ()),
-            None => Ok(()),
+            Hold::Lock(held) => held.lock.abandon(control).await.map(|_| ()),
+            Hold::Shown | Hold::Nothing => Ok(()),
         }
     }
 
     /// The lock behind the window, if there is one.
     pub(crate) fn held(&self) -> Option<&MaintenanceLock> {
-        self.held.as_ref().map(|held| &held.lock)
+        match &self.held {
+            Hold::Lock(held) => Some(&held.lock),
+            Hold::Shown | Hold::Nothing => None,
+        }
     }
 
     /// Waits until the window must not stay open any longer; for ever if nothing forbids it.
     pub(crate) async fn overdue(&self) -> CancelReason {
         match &self.held {
-            Some(held) => {
-                tokio::time::sleep(held.longest.saturating_sub(held.lock.held_for())).await;
-                CancelReason::LockedTooLong(held.longest)
+            Hold::Lock(held) => {
+                loop {
+                    let left = held.longest.saturating_sub(held.lock.held_for());
+                    if left.is_zero() {
+                        return CancelReason::LockedTooLong(held.longest);
+                    }
+                    // Timers stand still while the machine is suspended, and the lock does not.
+                    tokio::time::sleep(left.min(LOOK)).await;
+                }
             }
-            None => std::future::pending().await,
+            _ => std::future::pending().await,
         }
     }
 }

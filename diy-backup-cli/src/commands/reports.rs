@@ -300,6 +300,11 @@ pub(super) fn status(status: &Status) -> Outcome {
         }
         (None, false) => text.push_str("run: none\n"),
     }
+    let problem = status.journal_problem.as_ref();
+    let problem = problem.map(|error| diy_backup_core::error_chain(error));
+    if let Some(problem) = &problem {
+        let _ = writeln!(text, "journal: {problem}");
+    }
     match &status.last {
         Some(last) => {
             let of = last
@@ -323,7 +328,7 @@ pub(super) fn status(status: &Status) -> Outcome {
     tell_unfinished(&mut text, &status.unfinished);
     let run = if status.run_is_alive {
         "alive"
-    } else if status.journal.is_some() {
+    } else if status.journal.is_some() || problem.is_some() {
         "dead"
     } else {
         "none"
@@ -335,6 +340,7 @@ pub(super) fn status(status: &Status) -> Outcome {
         "backup_id": status.journal.as_ref().map(|record| &record.backup_id),
         "step": status.journal.as_ref().map(|record| record.step),
         "needs_recovery": status.needs_recovery(),
+        "journal_problem": problem,
         "last": status.last,
         "unfinished": status.unfinished,
     });

@@ -4,16 +4,18 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use bitbucket_maintenance_client::{Percentage, RetryPolicy};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::Parts;
 use crate::control::{CancelReason, Control};
 use crate::driven::{Aborting, Captured, Driven, Prepared, first_cause};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Events;
 use crate::maintenance::answered;
 use crate::patience::Patience;
 use crate::phase::Phase;
-use crate::run::Run;
+use crate::run::{Ended, Run, Stuck};
 use crate::window::LockWindow;
 
 /// A capture that failed, with the window that is still open.
@@ -22,10 +24,9 @@ pub(super) struct CaptureFailed {
     pub(super) error: Error,
     pub(super) window: LockWindow,
     pub(super) rest: Vec<Aborting>,
+    /// Captures that were cut off, and may hang.
+    pub(super) stuck: Vec<Stuck>,
 }
-
-/// How one part's capture ended. A part that failed leaves a session that can be aborted.
-type Ended = Result<Driven<Captured>, (Error, Aborting)>;
 
 /// Captures home and database at once.
 pub(super) async fn capture(
@@ -37,28 +38,93 @@ pub(super) async fn capture(
     let started = Instant::now();
     let control = run.control.clone();
     let patience = run.site.patience;
-    let (mut home, mut database) = (None, None);
+    let cut = CancellationToken::new();
+    // Also when this future is dropped: the sessions go with it, as far as they do not hang.
+    let _cut_at_the_end = cut.clone().drop_guard();
+    let mut home = Capturing::start(parts.home, &window, &control, &cut);
+    let mut database = Capturing::start(parts.database, &window, &control, &cut);
     tokio::select! {
         // The work first: a window that is over in milliseconds needs no watching.
         biased;
         // Joined, never try-joined: the survivor of a failure must come back whole, to be aborted.
-        _ = async { tokio::join!(
-            async { home = Some(drive(parts.home, &window, &control).await) },
-            async { database = Some(drive(parts.database, &window, &control).await) },
-        ) } => {}
+        _ = async { tokio::join!(home.ends(&control), database.ends(&control)) } => {}
         never = watch(&window, &control, &run.events, &patience) => match never {},
-        () = cut_off(&window, &control, &patience) => {}
+        () = cut_off(&window, &control, &patience) => cut.cancel(),
     }
-    match judge(home, database, &control, &run.events) {
+    match judge([home, database], &control, &run.events) {
         Ok(parts) => {
             let _ = run.ended(Phase::Capture, started.elapsed(), Ok(()));
             Ok((window, parts))
         }
-        Err((error, rest)) => Err(CaptureFailed {
-            error,
+        Err(failed) => Err(CaptureFailed {
+            error: failed.error.unwrap_or_else(|| control.error()),
             window,
-            rest,
+            rest: failed.rest,
+            stuck: failed.stuck,
         }),
+    }
+}
+
+/// One part's capture, on a thread of its own: a call of the operating system that hangs there, on a file system whose
+/// server is gone, keeps neither the watch nor the unlock from going on.
+struct Capturing {
+    state: State,
+}
+
+enum State {
+    Running(Stuck),
+    Ended(Ended),
+    /// It panicked.
+    Broken(Error),
+}
+
+impl Capturing {
+    fn start(
+        part: Driven<Prepared>,
+        window: &LockWindow,
+        control: &Control,
+        cut: &CancellationToken,
+    ) -> Self {
+        let (shown, control, cut) = (window.shown(), control.clone(), cut.clone());
+        let runtime = Handle::current();
+        let task = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    ended = drive(part, &shown, &control) => Some(ended),
+                    // The session is dropped where it stands, as soon as its thread comes by here.
+                    () = cut.cancelled() => None,
+                }
+            })
+        });
+        Self {
+            state: State::Running(task),
+        }
+    }
+
+    async fn ends(&mut self, control: &Control) {
+        let State::Running(task) = &mut self.state else {
+            return;
+        };
+        let broken = |source| {
+            let error = Error::new(ErrorKind::Internal, "the capture broke off");
+            State::Broken(source_of(error, source).in_phase(Phase::Capture))
+        };
+        self.state = match task.await {
+            Ok(Some(ended)) => State::Ended(ended),
+            Ok(None) => broken(None),
+            Err(error) => broken(Some(error)),
+        };
+        if let State::Broken(_) = self.state {
+            control.cancel(CancelReason::PartFailed);
+        }
+    }
+}
+
+fn source_of(error: Error, source: Option<tokio::task::JoinError>) -> Error {
+    match source {
+        Some(source) => error.with_source(source),
+        None => error,
     }
 }
 
@@ -73,31 +139,50 @@ async fn drive(part: Driven<Prepared>, window: &LockWindow, control: &Control) -
 
 /// What the two parts amount to. A part that was dropped where it stood has not ended at all.
 fn judge(
-    home: Option<Ended>,
-    database: Option<Ended>,
+    parts: [Capturing; 2],
     control: &Control,
     events: &Events,
-) -> Result<Parts<Captured>, (Error, Vec<Aborting>)> {
-    let (home, database) = match (home, database) {
-        (Some(Ok(home)), Some(Ok(database))) => return Ok(Parts { home, database }),
+) -> Result<Parts<Captured>, Failed> {
+    let [home, database] = parts;
+    let (home, database) = match (home.state, database.state) {
+        (State::Ended(Ok(home)), State::Ended(Ok(database))) => {
+            return Ok(Parts { home, database });
+        }
         others => others,
     };
     let mut error: Option<Error> = None;
-    let mut rest = Vec::new();
-    for ended in [home, database].into_iter().flatten() {
-        match ended {
-            Ok(captured) => rest.push(captured.give_up()),
-            Err((why, aborting)) => {
-                error = Some(match error {
-                    Some(earlier) => first_cause(earlier, why, events),
-                    None => why,
-                });
-                rest.push(aborting);
+    let mut failed = Failed::default();
+    for state in [home, database] {
+        let why = match state {
+            State::Ended(Ok(captured)) => {
+                failed.rest.push(captured.give_up());
+                continue;
             }
-        }
+            State::Ended(Err((why, aborting))) => {
+                failed.rest.push(aborting);
+                why
+            }
+            State::Running(task) => {
+                failed.stuck.push(task);
+                continue;
+            }
+            State::Broken(why) => why,
+        };
+        error = Some(match error {
+            Some(earlier) => first_cause(earlier, why, events),
+            None => why,
+        });
     }
-    let error = error.unwrap_or_else(|| control.error().in_phase(Phase::Capture));
-    Err((error, rest))
+    failed.error = error.or_else(|| Some(control.error().in_phase(Phase::Capture)));
+    Err(failed)
+}
+
+/// What is left of a capture that failed.
+#[derive(Debug, Default)]
+struct Failed {
+    error: Option<Error>,
+    rest: Vec<Aborting>,
+    stuck: Vec<Stuck>,
 }
 
 /// Cancels the run when the window has been open for too long, and ends when the sessions do not stop by themselves.

@@ -42,7 +42,11 @@ pub(super) async fn enter(
 
     run.starts(Phase::Drain);
     let started = Instant::now();
-    if let Err(error) = lock.start_task(&control).await {
+    let limits = LockLimits {
+        drain: run.site.backup.drain_timeout.get(),
+        locked: run.site.backup.max_locked.get(),
+    };
+    if let Err(error) = lock.start_task(limits, &control).await {
         let cleanup = control.for_cleanup();
         return Err(lock
             .abandon(&cleanup)
@@ -53,10 +57,6 @@ pub(super) async fn enter(
     events.message("Bitbucket backup started with a token that stands there too; to cancel by hand: `diy-backup cancel`");
     let search = begin_search(run, cx);
     events.message("Waiting for DRAINED state");
-    let limits = LockLimits {
-        drain: run.site.backup.drain_timeout.get(),
-        locked: run.site.backup.max_locked.get(),
-    };
     let drained = lock.drained(limits, &control).await;
     match drained {
         Ok(window) => {

@@ -5,15 +5,15 @@ use bitbucket_maintenance_client::{
     UnlockToken,
 };
 
-use super::{MaintenanceLock, RunningTask, answered};
+use super::pauses::Pauses;
+use super::proof::{LOOKS, ensure_at_work};
+use super::{MaintenanceLock, RunningTask, answered, client_error, client_kind};
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Events;
 use crate::journal::{Journal, Step};
+use crate::moment::Stopwatch;
 use crate::patience::Patience;
-
-/// A refusal (as opposed to a failure that passes) is tried this often.
-const REFUSALS: u32 = 3;
 
 impl MaintenanceLock {
     /// Tells Bitbucket that the backup is done, unlocks, and proves it. The lock comes back when that fails.
@@ -49,11 +49,12 @@ impl MaintenanceLock {
             token: &self.token,
             events: &self.events,
         };
-        if let Err(error) = way_back.go(self.task.as_ref(), control).await {
+        if let Err(error) = way_back.go(self.task.as_ref()).await {
             return Err((self, error));
         }
         let held = self.held_for();
-        record_free(&self.journal, &self.events);
+        control.note_locked(false);
+        record_free(&self.journal, &self.patience, &self.events).await;
         Ok(held)
     }
 }
@@ -71,7 +72,9 @@ pub(crate) async fn free_instance(
     events: &Events,
     control: &Control,
 ) -> Result<()> {
+    control.note_locked(true);
     let task = RunningTask {
+        id: None,
         cancel,
         told_done: false,
     };
@@ -81,17 +84,10 @@ pub(crate) async fn free_instance(
         token,
         events,
     };
-    way_back.go(Some(&task), control).await?;
-    record_free(journal, events);
+    way_back.go(Some(&task)).await?;
+    control.note_locked(false);
+    record_free(journal, patience, events).await;
     Ok(())
-}
-
-/// Whether the instance is proven not to be locked.
-///
-/// # Errors
-/// [`ErrorKind::Bitbucket`] when it does not say.
-pub(crate) async fn is_free(client: &Client) -> Result<bool> {
-    Ok(client.lock_state().await? == LockState::Free)
 }
 
 /// The way back to a free instance.
@@ -103,48 +99,59 @@ struct WayBack<'a> {
 }
 
 impl WayBack<'_> {
-    /// Ends the task, and unlocks until the instance says that it is free, which is the only proof there is.
-    async fn go(&self, task: Option<&RunningTask>, control: &Control) -> Result<()> {
-        let started = Instant::now();
+    /// Ends the task, and unlocks until the instance is proven to be free, or time is up. Nothing else ends it: an
+    /// instance that is left locked keeps everybody out.
+    async fn go(&self, task: Option<&RunningTask>) -> Result<()> {
+        let started = Stopwatch::start();
         let mut end = match task {
             Some(task) if task.told_done => TaskEnd::Over,
             task => self.end_task(task).await,
         };
-        let mut refusals = 0;
+        let mut pauses = Pauses::from(self.patience.pause);
+        let mut evidence = Evidence::default();
         // While an unlock that was not answered may still be at work, a refusal of the next one means nothing.
-        let mut at_work_until = started;
+        let mut at_work_until = Instant::now();
+        // Since when the token has been refused as one that is not the lock's.
+        let mut foreign: Option<Stopwatch> = None;
         loop {
             let once = self.client.with_retry(RetryPolicy::none());
             let unlocked = self.try_unlock(&once).await;
             let state = answered(self.patience, once.lock_state()).await;
-            if is_proof(&unlocked, &state) {
+            let Err(doubt) = evidence.weigh(&once, self.patience, &unlocked, state).await else {
                 return Ok(());
-            }
-            let refused = unlocked.as_ref().is_err_and(|error| !error.is_transient());
-            if unlocked
-                .as_ref()
-                .is_err_and(|error| client_kind(error).is_none())
-            {
+            };
+            let unlocked = unlocked.err();
+            if unlocked.as_ref().is_some_and(|e| client_kind(e).is_none()) {
                 at_work_until = Instant::now() + self.patience.request;
             }
-            if refused && Instant::now() >= at_work_until {
-                refusals += 1;
+            let conflict = unlocked
+                .as_ref()
+                .is_some_and(|error| client_kind(error) == Some(ClientErrorKind::Conflict));
+            // The same 409 says that a task of ours has not ended yet, and that the lock is somebody else's.
+            let is_foreign =
+                conflict && Instant::now() >= at_work_until && self.token_is_refused(&once).await;
+            foreign = is_foreign.then(|| foreign.unwrap_or_else(Stopwatch::start));
+            if foreign.is_some_and(|since| since.elapsed() >= self.patience.retry) {
+                return Err(still_locked(unlocked.or(doubt)));
             }
-            if refusals >= REFUSALS || started.elapsed() >= self.patience.unlock {
-                return Err(still_locked(unlocked.err(), state.err()));
+            let left = self.patience.unlock.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(still_locked(unlocked.or(doubt)));
             }
-            tokio::select! {
-                () = tokio::time::sleep(self.patience.pause) => {}
-                () = control.killed() => return Err(still_locked(unlocked.err(), state.err())),
-            }
+            let pause = pauses.after(unlocked.iter().chain(&doubt));
+            tokio::time::sleep(pause.min(left)).await;
             // A task that runs on, whatever was said of it, may be what the unlock is refused for.
+            let refused = unlocked.is_some_and(|error| !error.is_transient());
             if refused || end == TaskEnd::RunsOn {
                 end = self.end_task(task).await;
             }
-            if end == TaskEnd::RunsOn {
-                refusals = 0;
-            }
         }
+    }
+
+    /// Whether Bitbucket says that the token is not the one of the lock.
+    async fn token_is_refused(&self, client: &Client) -> bool {
+        let seen = answered(self.patience, client.maintenance(self.token)).await;
+        seen.is_err_and(|error| client_kind(&error) == Some(ClientErrorKind::Conflict))
     }
 
     /// One attempt. What it started goes on in Bitbucket also when its answer is no longer waited for.
@@ -202,43 +209,72 @@ enum TaskEnd {
     RunsOn,
 }
 
-/// Whether the instance has said that it is free. A page with the status 404 may come from a proxy: it counts only
-/// beside an unlock that Bitbucket has answered with success.
-fn is_proof(unlocked: &Result<()>, state: &Result<LockState>) -> bool {
-    match state {
-        Ok(LockState::Free) => true,
-        Ok(LockState::Locked) => false,
-        Err(error) => {
-            unlocked.is_ok() && client_error(error).is_some_and(|cause| cause.status() == Some(404))
+/// What speaks for the instance being free, over several looks.
+#[derive(Debug, Default)]
+struct Evidence {
+    /// Whether Bitbucket has accepted an unlock with our token.
+    accepted: bool,
+    /// How many looks in a row found no lock, and an instance at work.
+    looks: u32,
+}
+
+impl Evidence {
+    /// Weighs one more look. `Err` as long as the instance may be locked, with what speaks against the proof.
+    async fn weigh(
+        &mut self,
+        client: &Client,
+        patience: &Patience,
+        unlocked: &Result<()>,
+        state: Result<LockState>,
+    ) -> Result<(), Option<Error>> {
+        self.accepted |= unlocked.is_ok();
+        let page = match state {
+            Ok(LockState::Free) if self.accepted => return Ok(()),
+            Ok(LockState::Free) => None,
+            Ok(LockState::Locked) => {
+                self.looks = 0;
+                return Err(None);
+            }
+            // Something in front may have put its own page in the place of Bitbucket's 404.
+            Err(error) if client_error(&error).is_some_and(|e| e.status() == Some(404)) => {
+                Some(error)
+            }
+            Err(error) => {
+                self.looks = 0;
+                return Err(Some(error));
+            }
+        };
+        if let Err(doubt) = ensure_at_work(client, patience).await {
+            self.looks = 0;
+            return Err(Some(doubt));
+        }
+        self.looks += 1;
+        if self.accepted || self.looks >= LOOKS {
+            Ok(())
+        } else {
+            Err(page)
         }
     }
 }
 
-fn client_kind(error: &Error) -> Option<ClientErrorKind> {
-    client_error(error).map(bitbucket_maintenance_client::Error::kind)
-}
-
-/// What the client said, below our own words.
-fn client_error(error: &Error) -> Option<&bitbucket_maintenance_client::Error> {
-    std::error::Error::source(error)?.downcast_ref()
-}
-
-fn still_locked(unlock: Option<Error>, look: Option<Error>) -> Error {
+fn still_locked(cause: Option<Error>) -> Error {
     let error = Error::new(ErrorKind::StillLocked, "the instance is still locked")
         .with_hint("Run `diy-backup recover` as soon as Bitbucket answers again: it unlocks with the token in the journal, and puts the rest right. `diy-backup unlock` does nothing but unlock.");
-    match unlock.or(look) {
+    match cause {
         Some(source) => error.with_source(source),
         None => error,
     }
 }
 
-fn record_free(journal: &Journal, events: &Events) {
-    let recorded = journal.update(|record| {
+async fn record_free(journal: &Journal, patience: &Patience, events: &Events) {
+    let recorded = journal.update_within(patience.answer, |record| {
         record.step = Step::Released;
+        record.asked = None;
         record.unlock_token = None;
         record.cancel_token = None;
+        record.other_tokens.clear();
     });
-    if let Err(error) = recorded {
+    if let Err(error) = recorded.await {
         // Recovering from it finds the instance free, which is as good.
         events.warning(format!(
             "the unlock could not be recorded: {}",

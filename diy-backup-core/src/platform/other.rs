@@ -110,3 +110,11 @@ pub(crate) fn born() -> Option<String> {
 pub(crate) fn kill_processes_marked(_: &str, _: &str, _: Option<&str>) -> u32 {
     0
 }
+
+pub(crate) fn uptime() -> Option<std::time::Duration> {
+    None
+}
+
+pub(crate) fn boot_id() -> Option<String> {
+    None
+}

@@ -154,3 +154,27 @@ pub(crate) fn born() -> Option<String> {
 pub(crate) fn kill_processes_marked(_: &str, _: &str, _: Option<&str>) -> u32 {
     0
 }
+
+/// The time since the machine started, with the time in which it was suspended.
+#[cfg(target_os = "linux")]
+pub(crate) fn uptime() -> Option<std::time::Duration> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    std::time::Duration::try_from(time).ok()
+}
+
+/// What tells one start of the machine from the next.
+#[cfg(target_os = "linux")]
+pub(crate) fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn uptime() -> Option<std::time::Duration> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn boot_id() -> Option<String> {
+    None
+}

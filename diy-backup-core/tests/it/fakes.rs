@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use diy_backup_core::{
     Artifact, BackupContext, CheckContext, Committed, Control, DbStrategy, Error, ErrorKind,
@@ -42,6 +42,8 @@ pub(crate) enum Twist {
     Stubborn,
     /// It does its work once the gate is open.
     Gated,
+    /// It keeps its thread in a blocking call until the thread is let go, as a file system does whose server is gone.
+    Hangs,
     /// It panics.
     Panics,
     /// A worker of it panics.
@@ -69,6 +71,8 @@ pub(crate) struct Part {
     taken: Mutex<Inventory>,
     pinning: Mutex<Pinning>,
     gate: Notify,
+    /// How many threads hang here.
+    hanging: (Mutex<u32>, Condvar),
 }
 
 /// Both traits on one part.
@@ -97,6 +101,7 @@ impl Fake {
             taken: Mutex::default(),
             pinning: Mutex::new(Pinning::None),
             gate: Notify::new(),
+            hanging: Default::default(),
         }))
     }
 
@@ -106,6 +111,22 @@ impl Fake {
 
     pub(crate) fn open_gate(&self) {
         self.0.gate.notify_one();
+    }
+
+    /// Waits until a thread hangs here.
+    pub(crate) async fn wait_until_it_hangs(&self) {
+        let part = self.0.clone();
+        let waiting = tokio::task::spawn_blocking(move || {
+            let (hangs, changed) = &part.hanging;
+            drop(changed.wait_while(hangs.lock().unwrap(), |hangs| *hangs == 0));
+        });
+        waiting.await.unwrap();
+    }
+
+    /// Lets the threads go that hang here.
+    pub(crate) fn let_go(&self) {
+        *self.0.hanging.0.lock().unwrap() = 0;
+        self.0.hanging.1.notify_all();
     }
 
     pub(crate) fn untwist(&self) {
@@ -205,6 +226,14 @@ impl Part {
             }
             Some(Twist::Gated) => {
                 self.gate.notified().await;
+                Ok(())
+            }
+            Some(Twist::Hangs) => {
+                let (hangs, changed) = &self.hanging;
+                *hangs.lock().unwrap() += 1;
+                changed.notify_all();
+                let waiting = changed.wait_while(hangs.lock().unwrap(), |hangs| *hangs > 0);
+                drop(waiting.unwrap());
                 Ok(())
             }
             Some(Twist::Deaf) => std::future::pending().await,

@@ -8,7 +8,7 @@ use crate::support::Stage;
 
 impl Stage {
     /// Puts the journal of a dead run into the state folder.
-    fn died_at(&self, operation: &str, step: At, more: &Value) {
+    pub(crate) fn died_at(&self, operation: &str, step: At, more: &Value) {
         let mut record = json!({
             "format": 1,
             "operation": operation,

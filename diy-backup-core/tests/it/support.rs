@@ -154,6 +154,7 @@ pub(crate) fn impatient() -> Patience {
     patience.retry = Duration::from_millis(1500);
     patience.proof = Duration::from_millis(1500);
     patience.late_lock = Duration::from_millis(300);
+    patience.absence = Duration::from_millis(200);
     patience.unlock = Duration::from_millis(2500);
     patience.pause = Duration::from_millis(5);
     patience.watch = Duration::from_millis(10);
