@@ -59,6 +59,19 @@ impl Changes {
         }
     }
 
+    /// Ends to follow them, and closes all that was open for it.
+    pub(crate) async fn end(self) {
+        let ended = blocking(move || {
+            if let Self::Told(tracker) = self {
+                tracker.end();
+            }
+            Ok(())
+        });
+        if let Err(error) = ended.await {
+            tracing::debug!(%error, "a tracker has not ended well");
+        }
+    }
+
     /// Whether the kernel tells them.
     pub(crate) fn are_told(&self) -> bool {
         matches!(self, Self::Told(_))

@@ -202,7 +202,9 @@ impl Session for RsyncSession {
         match self.tracking.take() {
             Some(tracking) => {
                 let verified = tracking.verify(&self.copier, &mut self.folders);
-                tokio::try_join!(verified, synced)?;
+                let proven = tokio::try_join!(verified, synced);
+                tracking.end().await;
+                proven?;
             }
             None => synced.await?,
         }
@@ -228,6 +230,9 @@ impl Session for RsyncSession {
 
     /// Nothing is left outside the staging folder, and what is in it serves the next run.
     async fn abort(mut self: Box<Self>) -> Result<()> {
+        if let Some(tracking) = self.tracking.take() {
+            tracking.end().await;
+        }
         keep(&self.copier, &mut self.proven).await;
         Ok(())
     }

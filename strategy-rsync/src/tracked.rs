@@ -116,6 +116,11 @@ impl Tracking {
         }
     }
 
+    /// Ends to follow changes.
+    pub(crate) async fn end(self) {
+        self.changes.end().await;
+    }
+
     /// Forgets what has changed: a pass over everything follows.
     pub(crate) async fn start_again(&self, control: &Control) -> Result<(), Setback> {
         self.changes.start_again(control).await

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::PipeFlags;
@@ -18,6 +19,7 @@ use super::sys::Handle;
 use super::watch::{ensure_local_copies, mounts_within, open_queues, refuse_nested};
 use super::{Change, Dirty, Lost, Unavailable};
 use crate::folder::Folder;
+use crate::sync::lock;
 
 /// Takes some thousand events at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -27,7 +29,8 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub(crate) struct Tracker {
     shared: Arc<Shared>,
     /// Closed to end the listener.
-    wake: Option<OwnedFd>,
+    wake: Mutex<Option<OwnedFd>>,
+    listener: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -74,7 +77,7 @@ impl Tracker {
             }),
             queues,
         });
-        std::thread::Builder::new()
+        let listener = std::thread::Builder::new()
             .name("change-tracker".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
@@ -83,7 +86,8 @@ impl Tracker {
             .map_err(|error| cannot_listen(&error))?;
         Ok(Self {
             shared,
-            wake: Some(wake),
+            wake: Mutex::new(Some(wake)),
+            listener: Mutex::new(Some(listener)),
         })
     }
 
@@ -122,11 +126,21 @@ impl Tracker {
     }
 }
 
+impl Tracker {
+    /// Ends the listener, and waits until it has closed what it watches. Waits for file systems, too.
+    pub(crate) fn end(&self) {
+        drop(lock(&self.wake).take());
+        if let Some(listener) = lock(&self.listener).take() {
+            let _ = listener.join();
+        }
+    }
+}
+
 impl Drop for Tracker {
     fn drop(&mut self) {
         // The listener ends by itself. It may be looking at a file system that does not answer, and must not keep the run
         // from ending.
-        drop(self.wake.take());
+        drop(lock(&self.wake).take());
     }
 }
 
