@@ -220,7 +220,7 @@ impl Comparison<'_> {
             if !lock(&seen.pairs).fit(&facts, &copy_facts) {
                 return Ok(Some(Aspect::Links));
             }
-            if is_doubtful && !self.has_same_content(&original_path(), &copy_path())? {
+            if is_doubtful && !has_same_content(&original_path(), &copy_path(), self.stop)? {
                 return Ok(Some(Aspect::Content));
             }
         }
@@ -229,31 +229,6 @@ impl Comparison<'_> {
             Unseen::ToldSince(since) => above == Above::Moved || facts.latest_change() >= since,
         };
         Ok(is_told.then_some(Aspect::Unseen))
-    }
-
-    fn has_same_content(&self, original: &Path, copy: &Path) -> Result<bool> {
-        let open = |path: &Path| match File::open(path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(cannot_read(path, error)),
-        };
-        let (Some(mut one), Some(mut other)) = (open(original)?, open(copy)?) else {
-            return Ok(false);
-        };
-        let (mut ours, mut theirs) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
-        loop {
-            self.stop.ensure_going_on()?;
-            let length =
-                read_full(&mut one, &mut ours).map_err(|error| cannot_read(original, error))?;
-            let other_length =
-                read_full(&mut other, &mut theirs).map_err(|error| cannot_read(copy, error))?;
-            if ours[..length] != theirs[..other_length] {
-                return Ok(false);
-            }
-            if length == 0 {
-                return Ok(true);
-            }
-        }
     }
 
     /// Looks for what the copy of a folder holds besides these names.
@@ -316,6 +291,35 @@ impl Pairs {
         }
         *self.copies.entry(original.id).or_insert(copy.id) == copy.id
             && *self.originals.entry(copy.id).or_insert(original.id) == original.id
+    }
+}
+
+/// Returns `true` if both files are there and hold the same bytes.
+///
+/// # Errors
+/// When one cannot be read, or the run ends.
+pub(crate) fn has_same_content(original: &Path, copy: &Path, stop: &Stop) -> Result<bool> {
+    let open = |path: &Path| match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(cannot_read(path, error)),
+    };
+    let (Some(mut one), Some(mut other)) = (open(original)?, open(copy)?) else {
+        return Ok(false);
+    };
+    let (mut ours, mut theirs) = (vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]);
+    loop {
+        stop.ensure_going_on()?;
+        let length =
+            read_full(&mut one, &mut ours).map_err(|error| cannot_read(original, error))?;
+        let other_length =
+            read_full(&mut other, &mut theirs).map_err(|error| cannot_read(copy, error))?;
+        if ours[..length] != theirs[..other_length] {
+            return Ok(false);
+        }
+        if length == 0 {
+            return Ok(true);
+        }
     }
 }
 

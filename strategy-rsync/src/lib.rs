@@ -27,6 +27,7 @@ mod check;
 mod compare;
 mod config;
 mod copier;
+mod decay;
 mod exclude;
 mod folder;
 mod head_start;

@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use diy_backup_core::{Error, ErrorKind, Result, Staging, write_private};
 use serde::{Deserialize, Serialize};
 
+use crate::decay::{SLICES, Suspicion};
 use crate::folder::Folder;
+use crate::platform::Facts;
 use crate::walk::blocking;
 
 /// By how much a proven instant is set back. It covers the clock of a file server that goes behind ours, and the
@@ -27,6 +29,10 @@ const FORMAT: u32 = 1;
 pub(crate) struct Proven {
     path: PathBuf,
     record: Record,
+    /// Whether this run has looked for copies that were touched since the last one.
+    has_looked: bool,
+    /// Whether the last run had not ended in order.
+    was_open: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +42,13 @@ struct Record {
     #[serde(default)]
     open: bool,
     copies: BTreeMap<String, Copy>,
+    /// When all copies had last been written and synced, by the clock that stamps them, since the Unix epoch. Where it is
+    /// missing, that was when this file was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    settled: Option<Duration>,
+    /// The slice of the copies that is read next.
+    #[serde(default)]
+    slice: u32,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,16 +65,27 @@ impl Proven {
     /// Reads what is known in `staging`. A file that cannot be read proves nothing, which is safe.
     pub(crate) fn read(staging: &Staging) -> Self {
         let path = staging.root().join(FILE);
-        let record = std::fs::read(&path)
+        let mut record = std::fs::read(&path)
             .ok()
             .and_then(|text| serde_json::from_slice::<Record>(&text).ok())
             .filter(|record| record.format == FORMAT);
+        if let (Some(record), Ok(written)) = (&mut record, path.symlink_metadata()) {
+            let written = Facts::of(&written).changed.duration_since(UNIX_EPOCH);
+            record.settled = match record.settled {
+                None if !record.open => written.ok(),
+                settled => settled,
+            };
+        }
         Self {
             path,
+            has_looked: false,
+            was_open: record.as_ref().is_none_or(|record| record.open),
             record: record.unwrap_or_else(|| Record {
                 format: FORMAT,
                 open: true,
                 copies: BTreeMap::new(),
+                settled: None,
+                slice: 0,
             }),
         }
     }
@@ -77,6 +101,27 @@ impl Proven {
             // An instant in the future says that the clock was set: it proves nothing.
             .filter(|until| *until <= now)
             .unwrap_or(UNIX_EPOCH)
+    }
+
+    /// Returns which copies are looked at in this run, whose originals have not changed since `proven_until`.
+    pub(crate) fn suspicion(&self, proven_until: SystemTime, now: SystemTime) -> Suspicion {
+        let settled = self.record.settled.map(|settled| UNIX_EPOCH + settled);
+        Suspicion {
+            // An instant in the future says that the clock was set: everything may have been touched since.
+            touched_since: settled.map(|settled| if settled > now { UNIX_EPOCH } else { settled }),
+            slice: self.record.slice % SLICES,
+            proven_until,
+        }
+    }
+
+    /// Says that all copies were looked at for having been touched.
+    pub(crate) fn has_looked(&mut self) {
+        self.has_looked = true;
+    }
+
+    /// Says that the slice of this run is in a good backup.
+    pub(crate) fn finish_slice(&mut self) {
+        self.record.slice = (self.record.slice + 1) % SLICES;
     }
 
     /// Says that a pass over all of `folder`, begun at `began`, has succeeded.
@@ -122,6 +167,11 @@ impl Proven {
         self.record.open
     }
 
+    /// Whether the last run had died.
+    pub(crate) fn was_open(&self) -> bool {
+        self.was_open
+    }
+
     /// Says that the copies are written to from now on.
     ///
     /// # Errors
@@ -137,6 +187,10 @@ impl Proven {
     /// When it cannot be written; then the next run compares more than it would have to.
     pub(crate) async fn close(&mut self) -> Result<()> {
         self.record.open = false;
+        if self.has_looked {
+            // From now on: what writes this file comes after whatever was written to the copies.
+            self.record.settled = None;
+        }
         self.write().await
     }
 

@@ -13,14 +13,16 @@ use futures_util::future::try_join_all;
 use crate::census::Census;
 use crate::config::{RepositoryId, TrackChanges};
 use crate::copier::{Copier, Quiet};
+use crate::decay::remove_decayed;
 use crate::folder::{Folder, Role};
 use crate::mend::Doubt;
 use crate::platform;
-use crate::proven::{Proven, set_back};
+use crate::proven::{Proven, SLACK, set_back};
 use crate::repositories;
+use crate::times::TICK;
 use crate::track;
 use crate::tracked::{CopiedFolder, Setback, Tracking};
-use crate::walk::blocking;
+use crate::walk::{Stop, blocking};
 
 /// A live pass that took longer has left much to do: another one follows.
 const SHORT_PASS: Duration = Duration::from_mins(1);
@@ -80,6 +82,11 @@ impl RsyncSession {
             Tracking::begin(task.track_changes, &originals, cx.events(), cx.control()).await?;
         let mut copied = Vec::new();
         for (folder, configured) in task.folders {
+            let stamps = match tracking {
+                Some(_) => Stamps::Ours,
+                None => Stamps::Anybodys,
+            };
+            look_for_decay(&copier, &folder, &proven, stamps, cx.events()).await?;
             let (began, census) =
                 first_live_pass(&copier, &folder, &mut proven, &quiet, tracking.as_ref()).await?;
             copied.push(CopiedFolder {
@@ -90,6 +97,7 @@ impl RsyncSession {
                 captured: BTreeSet::new(),
             });
         }
+        proven.has_looked();
         let mut this = Self {
             copier,
             folders: copied,
@@ -224,6 +232,7 @@ impl Session for RsyncSession {
             self.proven
                 .set_mounts(&copied.folder, mounts.unwrap_or_default());
         }
+        self.proven.finish_slice();
         self.proven.close().await?;
         Ok(self.describe(repositories))
     }
@@ -253,6 +262,64 @@ impl RsyncSession {
         // One folder that fails ends the others: nothing of this copy is of use any more, and people wait.
         try_join_all(passes).await.map(|_: Vec<()>| ())
     }
+}
+
+/// Whose clock stamps the originals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stamps {
+    /// This machine's.
+    Ours,
+    /// Perhaps a file server's, which may go behind.
+    Anybodys,
+}
+
+/// Removes copies that have gone bad since the last run, so that this one makes them anew, and says so.
+async fn look_for_decay(
+    copier: &Copier,
+    folder: &Folder,
+    proven: &Proven,
+    stamps: Stamps,
+    events: &Events,
+) -> Result<()> {
+    let now = SystemTime::now();
+    let until = proven.until(folder, now);
+    if until == SystemTime::UNIX_EPOCH || until == set_back(now) {
+        // There is no copy, or nothing is known of it: all of it is compared.
+        return Ok(());
+    }
+    let unchanged_before = match stamps {
+        Stamps::Ours => until + SLACK - TICK,
+        Stamps::Anybodys => until,
+    };
+    let suspicion = proven.suspicion(unchanged_before, now);
+    let (looked_at, stop) = (folder.clone(), Stop::new(&copier.control));
+    let _stop_with_us = stop.on_drop();
+    let decayed = blocking(move || remove_decayed(&looked_at, suspicion, &stop)).await?;
+    copier.unsynced.add(&folder.copy, &decayed.touched);
+    copier.unsynced.add(&folder.copy, &decayed.rotten);
+    // What a run left that died is not held against anybody.
+    if !proven.was_open() {
+        warn_of_decay(folder, &decayed.touched, "somebody has changed", events);
+    }
+    warn_of_decay(folder, &decayed.rotten, "the disk has changed", events);
+    Ok(())
+}
+
+fn warn_of_decay(folder: &Folder, paths: &[PathBuf], who: &str, events: &Events) {
+    const NAMED: usize = 5;
+    if paths.is_empty() {
+        return;
+    }
+    let named = paths.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|path| folder.copy.join(path).display().to_string())
+        .collect();
+    events.warning(format!(
+        "{who} {} files in the copy of {}, whose originals have not changed, and they are copied anew; earlier backups may hold them: {}",
+        paths.len(),
+        folder.role,
+        named.join(", ")
+    ));
 }
 
 /// Makes a copy, or brings the one of an earlier run up to date. By ourselves, where it will be compared with its

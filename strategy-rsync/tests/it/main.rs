@@ -14,6 +14,8 @@ mod contract;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod decay;
+#[cfg(test)]
 mod exclusions;
 #[cfg(test)]
 mod handed_down;

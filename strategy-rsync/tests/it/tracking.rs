@@ -103,7 +103,7 @@ pub(crate) fn write(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
 }
 
-fn rewrite_unnoticed(path: &Path, content: &str) {
+pub(crate) fn rewrite_unnoticed(path: &Path, content: &str) {
     let time = FileTime::from_last_modification_time(&fs::metadata(path).unwrap());
     fs::write(path, content).unwrap();
     filetime::set_file_mtime(path, time).unwrap();
