@@ -17,7 +17,7 @@ use crate::links::FileId;
 use crate::platform::{self, Facts};
 use crate::scan::Above;
 use crate::sync::lock;
-use crate::walk::{Entry, Stop, Walk, is_gone, names_in};
+use crate::walk::{Entry, Stop, Walk, asked_again, is_gone, names_in};
 
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -299,7 +299,7 @@ impl Pairs {
 /// # Errors
 /// When one cannot be read, or the run ends.
 pub(crate) fn has_same_content(original: &Path, copy: &Path, stop: &Stop) -> Result<bool> {
-    let open = |path: &Path| match File::open(path) {
+    let open = |path: &Path| match asked_again(|| File::open(path)) {
         Ok(file) => Ok(Some(file)),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(cannot_read(path, error)),

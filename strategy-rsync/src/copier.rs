@@ -236,6 +236,8 @@ impl Copier {
                 (0, _) | (rsync::VANISHED, Quiet::No(_)) => return Ok(()),
                 (rsync::VANISHED, Quiet::Yes) => return Err(vanished(folder, &output)),
                 (_, Quiet::No(_)) if attempt < LIVE_ATTEMPTS => attempt += 1,
+                // Another machine has replaced a file, and its name leads to the new one now.
+                _ if is_stale(&output) && attempt < LIVE_ATTEMPTS => attempt += 1,
                 _ => return Err(incomplete(folder, &output)),
             }
         }
@@ -297,6 +299,12 @@ fn incomplete(folder: &Folder, output: &Output) -> Error {
         ));
     }
     Error::new(ErrorKind::Tool, message).with_hint(READ_EVERYTHING)
+}
+
+/// Whether rsync says of some file that the server does not know it any more.
+fn is_stale(output: &Output) -> bool {
+    let said = &output.stderr_tail;
+    said.contains("Stale file handle") || said.contains("Stale NFS file handle")
 }
 
 fn one_line(output: &Output) -> String {

@@ -62,6 +62,16 @@ const INTERNAL_DATABASE: &[&str] = &["/data/db.*", "/shared/data/db.*"];
 /// The folder that a file system keeps at its own top. It is the administrator's alone and says nothing elsewhere.
 const LOST_AND_FOUND: &str = "/lost+found/";
 
+/// What an NFS client renames a file to that is deleted while it is open, until it is closed. It may vanish at any time.
+const SILLY_START: &str = ".nfs";
+/// The same for rsync: files of such names, and no directories.
+const SILLY_ARGUMENTS: &[&str] = &["--include=.nfs*/", "--exclude=.nfs*"];
+
+fn is_silly_name(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(SILLY_START.as_bytes()))
+}
+
 impl Exclusions {
     /// The rules for the home directory. The excluded repositories of a Mesh node are added one by one, see
     /// [`leave_out`](Self::leave_out).
@@ -123,6 +133,9 @@ impl Exclusions {
     ///
     /// What lies below something that is left out is not asked for: neither rsync nor our walks descend there.
     pub(crate) fn cover(&self, relative: &Path, depth: usize, is_folder: bool) -> bool {
+        if !is_folder && is_silly_name(relative) {
+            return true;
+        }
         depth <= self.deepest
             && self
                 .rules
@@ -147,11 +160,12 @@ impl Exclusions {
 
     /// The rules as arguments of rsync.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = OsString> + '_ {
-        self.rules.iter().map(|rule| {
+        let rules = self.rules.iter().map(|rule| {
             let mut argument = OsString::from("--exclude=");
             argument.push(rule.pattern());
             argument
-        })
+        });
+        rules.chain(SILLY_ARGUMENTS.iter().map(OsString::from))
     }
 
     /// Adds a rule in rsync's own notation, as far as [`Segment`] knows it.

@@ -18,7 +18,7 @@ use diy_backup_core::{Meter, Result, ResultExt};
 
 use crate::folder::Folder;
 use crate::platform::{self, Facts};
-use crate::walk::Stop;
+use crate::walk::{Stop, is_stale};
 
 /// Copies single entries of a folder.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +144,7 @@ fn is_left_to_rsync(error: &io::Error) -> bool {
             | Kind::PermissionDenied
             | Kind::Unsupported
     ) || platform::is_link_in_the_way(error)
+        || is_stale(error)
 }
 
 #[cfg(all(test, unix))]

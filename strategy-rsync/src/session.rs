@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use diy_backup_core::{
-    Artifact, BackupContext, Events, InstanceKind, Inventory, LockWindow, Phase, Released, Result,
-    ResultExt, Session, Staging, async_trait,
+    Artifact, BackupContext, ErrorKind, Events, InstanceKind, Inventory, LockWindow, Phase,
+    Released, Result, ResultExt, Session, Staging, async_trait,
 };
 use futures_util::future::try_join_all;
 
@@ -353,7 +353,11 @@ async fn first_live_pass(
             } else {
                 Doubt::of_proven(until)
             };
-            draft = copier.compare(folder, doubt).await?;
+            draft = match copier.compare(folder, doubt).await {
+                // What comes and goes is left to a pass.
+                Err(error) if error.kind() == ErrorKind::Tool => None,
+                compared => compared?,
+            };
         }
         if let Some(draft) = draft
             && let Some(census) = copier.mend(folder, draft, quiet).await?

@@ -17,7 +17,7 @@ use crate::folder::Folder;
 use crate::links::{FileId, Links, find_files};
 use crate::platform::Facts;
 use crate::track::{Change, Dirty, Full};
-use crate::walk::{Stop, is_gone, names_in};
+use crate::walk::{Stop, asked_again, is_gone, names_in};
 
 /// What has to be done to a copy, in this order. All paths are relative.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -268,7 +268,7 @@ enum Found {
 }
 
 fn look(path: &Path) -> Result<Option<Metadata>> {
-    match path.symlink_metadata() {
+    match asked_again(|| path.symlink_metadata()) {
         Ok(metadata) => Ok(Some(metadata)),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error).io_context(|| format!("cannot look at {}", path.display())),

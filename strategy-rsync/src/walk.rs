@@ -16,6 +16,8 @@ use crate::exclude::Exclusions;
 const THREADS: usize = 8;
 /// What helps against files that cannot be read.
 pub(crate) const READ_EVERYTHING: &str = "Run as a user who may read every file of the instance (root, or the user that Bitbucket runs as).";
+/// How often a file server is asked for a file that it does not know any more.
+const STALE_ATTEMPTS: u32 = 5;
 /// How many names a report holds: enough to see what they have in common.
 const EXAMPLES: usize = 5;
 
@@ -244,7 +246,7 @@ impl Walk<'_> {
     ) -> Result<Vec<(PathBuf, usize, T)>, Failure> {
         self.stop.ensure_going_on()?;
         let whole = self.root.join(folder);
-        let entries = match fs::read_dir(&whole) {
+        let entries = match asked_again(|| fs::read_dir(&whole)) {
             Ok(entries) => Some(entries),
             // Only the root must be there: everything else may vanish while people work.
             Err(error) if is_gone(&error) && depth > 1 => None,
@@ -253,7 +255,12 @@ impl Walk<'_> {
         let mut below = Vec::new();
         for entry in entries.into_iter().flatten() {
             let entry = entry.map_err(|error| Failure::reading(&whole, error))?;
-            let metadata = match entry.metadata() {
+            let mut asked = Some(entry.metadata());
+            let metadata = asked_again(|| {
+                let first = asked.take();
+                first.unwrap_or_else(|| fs::symlink_metadata(entry.path()))
+            });
+            let metadata = match metadata {
                 Ok(metadata) => metadata,
                 Err(error) if is_gone(&error) => continue,
                 Err(error) => return Err(Failure::reading(&entry.path(), error)),
@@ -288,6 +295,11 @@ impl Failure {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Self::Unreadable;
         }
+        if is_stale(&error) {
+            // Whoever can look at everything once more does so.
+            let message = format!("the file server has lost {}", path.display());
+            return Self::Other(Error::new(ErrorKind::Tool, message).with_source(error));
+        }
         Self::Other(Error::io(format!("cannot read {}", path.display()), error))
     }
 }
@@ -306,20 +318,42 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
     )
 }
 
+/// Whether a file server does not know a file any more that it has just told of. Another machine has replaced it; its
+/// name may lead to another file by now.
+pub(crate) fn is_stale(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StaleNetworkFileHandle
+}
+
+/// Asks a file system, and asks again as long as it answers for a file that another one has replaced.
+///
+/// # Errors
+/// The last answer's.
+pub(crate) fn asked_again<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..STALE_ATTEMPTS {
+        match ask() {
+            Err(error) if is_stale(&error) => {}
+            answer => return answer,
+        }
+    }
+    ask()
+}
+
 /// The names in one folder; none when it is none any more.
 ///
 /// # Errors
 /// When it cannot be read.
 pub(crate) fn names_in(folder: &Path) -> Result<Vec<OsString>> {
     let cannot = |error: io::Error| Error::io(format!("cannot read {}", folder.display()), error);
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if is_gone(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(cannot(error)),
+    let list = || -> io::Result<Vec<OsString>> {
+        let entries = fs::read_dir(folder)?;
+        entries
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect()
     };
-    entries
-        .map(|entry| entry.map(|entry| entry.file_name()).map_err(cannot))
-        .collect()
+    match asked_again(list) {
+        Err(error) if is_gone(&error) => Ok(Vec::new()),
+        names => names.map_err(cannot),
+    }
 }
 
 /// Runs blocking work on a thread of its own.
@@ -334,4 +368,42 @@ pub(crate) async fn blocking<R: Send + 'static>(
                     .with_source(error),
             )
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers so many times that the file has been replaced.
+    fn stale_times(times: u32) -> (io::Result<u32>, u32) {
+        let mut asked = 0;
+        let answer = asked_again(|| {
+            asked += 1;
+            if asked <= times {
+                return Err(io::ErrorKind::StaleNetworkFileHandle.into());
+            }
+            Ok(asked)
+        });
+        (answer, asked)
+    }
+
+    #[test]
+    fn a_file_that_another_machine_replaced_is_looked_at_again() {
+        assert_eq!(stale_times(0).0.unwrap(), 1);
+        assert_eq!(stale_times(STALE_ATTEMPTS - 1).0.unwrap(), STALE_ATTEMPTS);
+        let (answer, asked) = stale_times(u32::MAX);
+        assert!(is_stale(&answer.unwrap_err()) && asked == STALE_ATTEMPTS);
+        let missing = asked_again(|| Err::<(), _>(io::ErrorKind::NotFound.into()));
+        assert!(is_gone(&missing.unwrap_err()));
+    }
+
+    #[test]
+    fn what_stays_replaced_is_not_taken_for_gone_and_makes_another_pass() {
+        let stale = io::Error::from(io::ErrorKind::StaleNetworkFileHandle);
+        assert!(!is_gone(&stale));
+        let Failure::Other(error) = Failure::reading(Path::new("file"), stale) else {
+            panic!("it is not for lack of permission");
+        };
+        assert_eq!(error.kind(), ErrorKind::Tool);
+    }
 }

@@ -107,3 +107,33 @@ async fn a_repository_of_a_mesh_node_is_excluded_wherever_it_lies() {
     assert!(!copy.join("caches").exists() && copy.join("shared/export").exists());
     assert!(Path::new(&copy).is_dir());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_nfs_client_keeps_of_deleted_files_is_left_out() {
+    for more in ["track-changes = 'auto'", "track-changes = 'never'"] {
+        let Some(bench) = Bench::with(0, Names::Plain, "home") else {
+            return;
+        };
+        let name = ".nfs000000000123456700000042";
+        let objects = "shared/data/repositories/1/objects";
+        let place = bench.home.path.join(objects);
+        fs::create_dir_all(place.join(".nfs-directory")).unwrap();
+        fs::write(place.join(name), "deleted and open").unwrap();
+        // As if an earlier copy had it.
+        let copy = bench.staging().home().join(objects);
+        fs::create_dir_all(&copy).unwrap();
+        fs::write(copy.join(name), "deleted and open").unwrap();
+        let strategy = bench.strategy(more);
+        let between = || fs::write(place.join(".nfs0000000000000007"), "x").unwrap();
+        let taken = bench
+            .try_back_up(&strategy, &bench.context(), between)
+            .await;
+        taken.unwrap();
+        let left = fs::read_dir(&copy).unwrap().flatten();
+        let silly: Vec<_> = left
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .filter(|name| name.starts_with(".nfs"))
+            .collect();
+        assert_eq!(silly, [".nfs-directory"], "{more}");
+    }
+}
