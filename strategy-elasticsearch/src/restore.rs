@@ -86,42 +86,26 @@ impl Restore for SearchStrategy {
         let product = Product::of(&cluster, control).await?;
         self.refuse_existing(&cluster, &artifact, cx).await?;
         let repository = self.repository();
-        match repository.look(&cluster, control).await? {
-            Found::Same => {}
-            Found::Other(differences) => return Err(repository.other(&differences)),
-            // A new cluster does not know it yet. It is what is read from, not what is restored to.
-            Found::Missing => repository.ensure(&cluster, control).await?,
-        }
-        let snapshot = id.look(&cluster, control).await?.ok_or_else(|| {
-            let message = format!("the cluster has no snapshot {id}");
-            Error::new(ErrorKind::Check, message).with_hint(format!(
-                "Does the repository lead to where the backup was made? {}",
-                repository.call()
-            ))
-        })?;
-        snapshot
-            .ensure_whole(&id)
-            .map_err(|error| error.with_kind(ErrorKind::Damaged))?;
-        same_snapshot(&snapshot, &id, &artifact)?;
-        if product.is_older_than(&snapshot.version) {
-            let message = format!(
-                "the snapshot {id} was made by release {}, and the cluster is {product}",
-                snapshot.version
-            );
-            return Err(Error::new(ErrorKind::Check, message)
-                .with_hint("Restore into a cluster of that release or a newer one."));
-        }
-        Ok(Box::new(IndexRestore {
+        let found = repository.look(&cluster, control).await?;
+        let session = IndexRestore {
+            restored: RestoredIndices {
+                mark: Mark::new(),
+                names: names_in(&artifact).map(str::to_owned).collect(),
+            },
             strategy: self.clone(),
             cx: cx.clone(),
             cluster,
+            product,
             id,
             artifact,
-            restored: RestoredIndices {
-                mark: Mark::new(),
-                names: snapshot.indices,
-            },
-        }))
+        };
+        match found {
+            Found::Same => session.examine_snapshot().await?,
+            Found::Other(differences) => return Err(repository.other(&differences)),
+            // A new cluster does not know it yet, and learns of it when everything may change.
+            Found::Missing => {}
+        }
+        Ok(Box::new(session))
     }
 
     async fn was_committed(&self, leftover: &Leftover) -> Result<Committed> {
@@ -221,12 +205,39 @@ struct IndexRestore {
     strategy: SearchStrategy,
     cx: RestoreContext,
     cluster: Cluster,
+    product: Product,
     id: SnapshotId,
     artifact: Artifact,
     restored: RestoredIndices,
 }
 
 impl IndexRestore {
+    /// Makes sure that the snapshot is whole, the one of the backup, and of a release that this cluster reads.
+    async fn examine_snapshot(&self) -> Result<()> {
+        let (id, product) = (&self.id, &self.product);
+        let found = id.look(&self.cluster, self.cx.control()).await?;
+        let snapshot = found.ok_or_else(|| {
+            let message = format!("the cluster has no snapshot {id}");
+            Error::new(ErrorKind::Check, message).with_hint(format!(
+                "Does the repository lead to where the backup was made? {}",
+                self.strategy.repository().call()
+            ))
+        })?;
+        snapshot
+            .ensure_whole(id)
+            .map_err(|error| error.with_kind(ErrorKind::Damaged))?;
+        same_snapshot(&snapshot, id, &self.artifact)?;
+        if product.is_older_than(&snapshot.version) {
+            let message = format!(
+                "the snapshot {id} was made by release {}, and the cluster is {product}",
+                snapshot.version
+            );
+            return Err(Error::new(ErrorKind::Check, message)
+                .with_hint("Restore into a cluster of that release or a newer one."));
+        }
+        Ok(())
+    }
+
     async fn begin(&self) -> Result<()> {
         let [first, repository, snapshot] = self.id.path();
         let names = &self.restored.names;
@@ -366,6 +377,12 @@ impl IndexRestore {
 #[async_trait]
 impl RestoreSession for IndexRestore {
     async fn apply(&mut self, _: &RestoreSource) -> Result<()> {
+        let (repository, control) = (self.strategy.repository(), self.cx.control());
+        if repository.look(&self.cluster, control).await? == Found::Missing {
+            // It is what is read from, not what is restored to: it stays whatever becomes of the restore.
+            repository.ensure(&self.cluster, control).await?;
+            self.examine_snapshot().await?;
+        }
         let leftover = self.restored.leftover(self.strategy.kind().name());
         self.cx.record_leftover(leftover)?;
         self.begin().await?;

@@ -86,6 +86,28 @@ impl SnapshotId {
         })
     }
 
+    /// Refuses what a backup by way of the repository `configured` would not have made.
+    pub(crate) fn ensure_made_here(&self, configured: &str) -> Result<()> {
+        let made = self.snapshot.rsplit_once('-').is_some_and(|(backup, end)| {
+            end.len() == 8
+                && end.bytes().all(|byte| byte.is_ascii_hexdigit())
+                && backup.parse::<BackupId>().is_ok()
+        });
+        if !made {
+            let message = format!("{self} is no leftover of a backup");
+            return Err(Error::new(ErrorKind::Damaged, message));
+        }
+        if self.repository == configured {
+            return Ok(());
+        }
+        let message = format!(
+            "the snapshot {self} was begun in another repository than the configured `{configured}`"
+        );
+        Err(Error::new(ErrorKind::Config, message).with_hint(
+            "Run `diy-backup recover` with the configuration of that run, or delete the snapshot by hand.",
+        ))
+    }
+
     pub(crate) fn leftover(&self, strategy: &str) -> Leftover {
         Leftover::new(strategy, SNAPSHOT, self.to_string())
     }

@@ -106,6 +106,7 @@ impl ElasticsearchStrategy for SearchStrategy {
 
     async fn discard(&self, leftover: &Leftover) -> Result<()> {
         if SnapshotId::is_leftover(leftover) {
+            SnapshotId::parse(&leftover.id)?.ensure_made_here(self.repository().name())?;
             return self.delete_snapshot(&leftover.id).await;
         }
         let restored = RestoredIndices::from_leftover(leftover)?;

@@ -30,7 +30,10 @@ impl Restore for MssqlStrategy {
             return Ok(Committed::No);
         }
         let server = Server::reach_for_now(self.config(), &Control::new()).await?;
-        if Beside::of(leftover)?.is_committed(&server).await? {
+        if Beside::of(leftover, &self.config().name)?
+            .is_committed(&server)
+            .await?
+        {
             Ok(Committed::Yes)
         } else {
             Ok(Committed::No)
@@ -42,7 +45,7 @@ impl Restore for MssqlStrategy {
             return discard_files(files).await;
         }
         let server = Server::reach_for_now(self.config(), &Control::new()).await?;
-        let beside = Beside::of(leftover)?;
+        let beside = Beside::of(leftover, &self.config().name)?;
         beside.commit(&server).await?;
         beside.take_back(&server).await
     }
@@ -50,7 +53,7 @@ impl Restore for MssqlStrategy {
 
 /// Removes the databases that a restore which died has left.
 pub(crate) async fn discard(config: &MssqlConfig, leftover: &Leftover) -> Result<()> {
-    let beside = Beside::of(leftover)?;
+    let beside = Beside::of(leftover, &config.name)?;
     let server = Server::reach_for_now(config, &Control::new()).await?;
     beside.take_back(&server).await
 }

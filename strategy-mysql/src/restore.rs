@@ -60,7 +60,7 @@ impl Restore for MysqlStrategy {
         if leftover.kind == option_file::KIND {
             return Ok(Committed::No);
         }
-        let beside = Beside::of(leftover)?;
+        let beside = Beside::of(leftover, &self.config().name)?;
         let (server, _) = reach(self.config()).await?;
         let moved = commit::is_moved(&server.client(&Control::new()), &beside).await?;
         Ok(if moved { Committed::Yes } else { Committed::No })
@@ -70,7 +70,7 @@ impl Restore for MysqlStrategy {
         if leftover.kind == option_file::KIND {
             return option_file::discard(leftover);
         }
-        let beside = Beside::of(leftover)?;
+        let beside = Beside::of(leftover, &self.config().name)?;
         let (server, _) = reach(self.config()).await?;
         commit::resume(&server.client(&Control::new()), &beside).await
     }
@@ -78,7 +78,7 @@ impl Restore for MysqlStrategy {
 
 /// Removes what a restore that died has left.
 pub(crate) async fn discard(config: &MysqlConfig, leftover: &Leftover) -> Result<()> {
-    let beside = Beside::of(leftover)?;
+    let beside = Beside::of(leftover, &config.name)?;
     let (server, _) = reach(config).await?;
     commit::drop_temporary(&server.client(&Control::new()), &beside).await
 }

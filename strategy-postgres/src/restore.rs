@@ -36,7 +36,7 @@ impl Restore for PostgresStrategy {
 
     async fn was_committed(&self, leftover: &Leftover) -> Result<Committed> {
         let server = Server::reach(self.config()).await?;
-        let committed = match Place::of(leftover)? {
+        let committed = match Place::of(leftover, &self.config().name)? {
             Place::Beside(beside) => {
                 !is_there(&server, &beside.temporary).await?
                     && is_there(&server, &beside.target).await?
@@ -53,7 +53,7 @@ impl Restore for PostgresStrategy {
     async fn resume_commit(&self, leftover: &Leftover) -> Result<()> {
         let control = Control::new();
         let server = Server::reach(self.config()).await?;
-        match Place::of(leftover)? {
+        match Place::of(leftover, &self.config().name)? {
             Place::Beside(beside) if is_there(&server, &beside.temporary).await? => {
                 commit::commit(&server, &beside, &control).await?;
                 commit::take_back(&server, &beside, &control).await
@@ -70,7 +70,7 @@ impl Restore for PostgresStrategy {
 
 /// Removes what a restore that died has left.
 pub(crate) async fn discard(config: &PostgresConfig, leftover: &Leftover) -> Result<()> {
-    match Place::of(leftover)? {
+    match Place::of(leftover, &config.name)? {
         Place::Beside(beside) => {
             let server = Server::reach(config).await?;
             commit::take_back(&server, &beside, &Control::new()).await

@@ -94,16 +94,33 @@ pub(crate) fn discard(directory: &Path, leftover: &Leftover) -> Result<()> {
     if leftover.kind != PARTIAL_KIND {
         return Err(not_ours(leftover));
     }
-    // The folder is the one it was made in, which need not be the one that is configured now.
-    let folder = partial.parent().unwrap_or(directory);
-    if !folder.exists() {
+    let folder = partial.parent().unwrap_or(Path::new("/"));
+    if fs::symlink_metadata(&partial).is_err() && !folder.exists() {
         return Ok(());
+    }
+    if !is_same_directory(folder, directory) {
+        let message = format!(
+            "{} was being written to another directory than the configured {}",
+            partial.display(),
+            directory.display()
+        );
+        return Err(Error::new(ErrorKind::Config, message).with_hint(format!(
+            "Run `diy-backup recover` with the configuration of that run, or remove {} by hand.",
+            partial.display()
+        )));
     }
     // The rename may have been the last thing that the run did: then the backup is whole.
     if !folder.join(name).exists() {
         remove_durably(&catalog::manifest_path(folder, &id))?;
     }
     remove_durably(&partial)
+}
+
+fn is_same_directory(one: &Path, other: &Path) -> bool {
+    one == other
+        || fs::canonicalize(one)
+            .and_then(|one| Ok(one == fs::canonicalize(other)?))
+            .unwrap_or_default()
 }
 
 fn not_ours(leftover: &Leftover) -> Error {

@@ -154,10 +154,37 @@ async fn a_new_cluster_learns_of_the_repository_by_the_restore() {
         &format!("/_snapshot/{}", place.name),
         &Value::Null,
     );
+    let cx = restore_cx(&*strategy, &artifact);
+    let prepared = strategy.restore().unwrap().prepare_restore(&cx).await;
+    prepared.unwrap().abort().await.unwrap();
+    let known = place.must("GET", "/_snapshot/_all", &Value::Null);
+    assert!(
+        known.get(&place.name).is_none(),
+        "preparing a restore changes nothing: {known}"
+    );
     restore(&*strategy, &restore_cx(&*strategy, &artifact))
         .await
         .unwrap();
     assert_eq!(place.documents(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_another_repository_or_name_is_not_discarded() {
+    let place = skip_unless!(Place::shared());
+    place.fill();
+    let strategy = fs(&place.section());
+    let artifact = back_up(&*strategy, &backup_cx()).await.unwrap();
+    let diy_backup_core::ArtifactKind::External { ids } = &artifact.kind else {
+        panic!("{artifact:?}")
+    };
+    let of_another = ids[0].replacen(&place.name, "another", 1);
+    for id in [format!("{}/nightly", place.name), of_another] {
+        let forged = diy_backup_core::Leftover::new("fs", "search-snapshot", id.as_str());
+        let error = strategy.discard(&forged).await.unwrap_err();
+        let kinds = [ErrorKind::Damaged, ErrorKind::Config];
+        assert!(kinds.contains(&error.kind()), "{id}: {error}");
+    }
+    assert_eq!(place.snapshots().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,8 +52,9 @@ impl Beside {
         Ok(Leftover::new(NAME, KIND, id))
     }
 
-    /// Reads what was recorded. Names that this strategy would not have made are refused: they may be dropped.
-    pub(super) fn of(leftover: &Leftover) -> Result<Self> {
+    /// Reads what was recorded for the database `configured`. Names that this strategy would not have made for it are
+    /// refused: they may be dropped.
+    pub(super) fn of(leftover: &Leftover, configured: &str) -> Result<Self> {
         let unknown = || {
             let message = format!("{:?} is no leftover of a restore with {NAME}", leftover.id);
             Error::new(ErrorKind::Damaged, message)
@@ -64,13 +65,13 @@ impl Beside {
         let beside: Self =
             serde_json::from_str(&leftover.id).map_err(|error| unknown().with_source(error))?;
         let replaced = beside.replaced.as_deref();
-        if is_ours(&beside.temporary, TEMPORARY)
-            && replaced.is_none_or(|name| is_ours(name, REPLACED))
-        {
-            Ok(beside)
-        } else {
-            Err(unknown())
+        let is_ours = is_marked(&beside.temporary, &beside.target, TEMPORARY)
+            && replaced.is_none_or(|name| is_marked(name, &beside.target, REPLACED));
+        if !is_ours {
+            return Err(unknown());
         }
+        ensure_for(&beside.target, configured)?;
+        Ok(beside)
     }
 
     pub(super) async fn is_committed(&self, server: &Server) -> Result<bool> {
@@ -123,9 +124,24 @@ impl Beside {
     }
 }
 
-fn is_ours(name: &str, mark: &str) -> bool {
+/// Refuses what was made for another database than the one that is configured now.
+fn ensure_for(target: &str, configured: &str) -> Result<()> {
+    if target == configured {
+        return Ok(());
+    }
+    let message = format!(
+        "it was made for the database {target:?}, and the section [database] names {configured:?}"
+    );
+    Err(Error::new(ErrorKind::Config, message)
+        .with_hint("Run `diy-backup recover` with the configuration of that restore."))
+}
+
+/// Whether a restore into `target` would have made `name`.
+fn is_marked(name: &str, target: &str, mark: &str) -> bool {
     name.rsplit_once(mark).is_some_and(|(_, number)| {
-        number.len() == 8 && number.bytes().all(|b| b.is_ascii_hexdigit())
+        number.len() == 8
+            && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && name == sql::with_suffix(target, &format!("{mark}{number}"))
     })
 }
 
@@ -197,14 +213,32 @@ mod tests {
     #[test]
     fn names_that_are_not_ours_are_never_dropped() {
         let beside = Beside::new("b", true);
-        assert_eq!(Beside::of(&beside.leftover().unwrap()).unwrap(), beside);
+        assert_eq!(
+            Beside::of(&beside.leftover().unwrap(), "b").unwrap(),
+            beside
+        );
         for id in [
             r#"{"temporary":"master","target":"b","replaced":null}"#,
             r#"{"temporary":"b_restore_0123456x","target":"b","replaced":null}"#,
             r#"{"temporary":"b_restore_01234567","target":"b","replaced":"b"}"#,
             "[]",
         ] {
-            assert!(Beside::of(&Leftover::new(NAME, KIND, id)).is_err(), "{id}");
+            assert!(
+                Beside::of(&Leftover::new(NAME, KIND, id), "b").is_err(),
+                "{id}"
+            );
         }
+    }
+
+    #[test]
+    fn a_leftover_of_another_database_is_refused() {
+        let ours = Beside::new("bitbucket", true).leftover().unwrap();
+        let error = Beside::of(&ours, "other").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let mut forged = Beside::new("bitbucket", false);
+        forged.temporary = "payroll_restore_00000000".to_owned();
+        let leftover = forged.leftover().unwrap();
+        let error = Beside::of(&leftover, "bitbucket").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
     }
 }

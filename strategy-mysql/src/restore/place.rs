@@ -40,8 +40,9 @@ impl Beside {
         Ok(Leftover::new(NAME, KIND, id))
     }
 
-    /// Reads what was recorded. A name that this strategy would not have made is refused: it may be dropped.
-    pub(super) fn of(leftover: &Leftover) -> Result<Self> {
+    /// Reads what was recorded for the database `configured`. A name that this strategy would not have made for it is
+    /// refused: it may be dropped.
+    pub(super) fn of(leftover: &Leftover, configured: &str) -> Result<Self> {
         let unknown = || {
             let message = format!("{:?} is no leftover of a restore with {NAME}", leftover.id);
             Error::new(ErrorKind::Damaged, message)
@@ -55,10 +56,29 @@ impl Beside {
             .temporary
             .rsplit_once(MARK)
             .is_some_and(|(_, number)| {
-                number.len() == 8 && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+                number.len() == 8
+                    && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+                    && beside.temporary
+                        == sql::with_suffix(&beside.target, &format!("{MARK}{number}"))
             });
-        if is_ours { Ok(beside) } else { Err(unknown()) }
+        if !is_ours {
+            return Err(unknown());
+        }
+        ensure_for(&beside.target, configured)?;
+        Ok(beside)
     }
+}
+
+/// Refuses what was made for another database than the one that is configured now.
+fn ensure_for(target: &str, configured: &str) -> Result<()> {
+    if target == configured {
+        return Ok(());
+    }
+    let message = format!(
+        "it was made for the database {target:?}, and the section [database] names {configured:?}"
+    );
+    Err(Error::new(ErrorKind::Config, message)
+        .with_hint("Run `diy-backup recover` with the configuration of that restore."))
 }
 
 /// The names of all databases that a restore into `target` may make, as GRANT takes them.
@@ -77,7 +97,10 @@ mod tests {
     fn a_leftover_leads_back_to_its_place() {
         for target in ["bitbucket", "Bit `bücket` \\"] {
             let beside = Beside::new(target, true);
-            assert_eq!(Beside::of(&beside.leftover().unwrap()).unwrap(), beside);
+            assert_eq!(
+                Beside::of(&beside.leftover().unwrap(), target).unwrap(),
+                beside
+            );
         }
     }
 
@@ -85,14 +108,29 @@ mod tests {
     fn a_leftover_that_names_an_ordinary_database_is_refused() {
         let mut beside = Beside::new("bitbucket", false);
         beside.temporary = "bitbucket".to_owned();
-        let error = Beside::of(&beside.leftover().unwrap()).unwrap_err();
+        let error = Beside::of(&beside.leftover().unwrap(), "bitbucket").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
         let other = Leftover::new(NAME, "something", "{}");
-        assert_eq!(Beside::of(&other).unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(
+            Beside::of(&other, "bitbucket").unwrap_err().kind(),
+            ErrorKind::Damaged
+        );
     }
 
     #[test]
     fn the_grant_for_temporary_databases_fits_their_names() {
         assert_eq!(pattern("bit_bucket"), "`bit\\_bucket\\_restore\\_%`");
+    }
+
+    #[test]
+    fn a_leftover_of_another_database_is_refused() {
+        let ours = Beside::new("bitbucket", true).leftover().unwrap();
+        let error = Beside::of(&ours, "other").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let mut forged = Beside::new("bitbucket", false);
+        forged.temporary = "payroll_restore_00000000".to_owned();
+        let leftover = forged.leftover().unwrap();
+        let error = Beside::of(&leftover, "bitbucket").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
     }
 }

@@ -67,8 +67,9 @@ impl Place {
         Ok(Leftover::new(NAME, KIND, id))
     }
 
-    /// Reads what was recorded. Names that this strategy would not have made are refused: they may be dropped.
-    pub(super) fn of(leftover: &Leftover) -> Result<Self> {
+    /// Reads what was recorded for the database `configured`. Names that this strategy would not have made for it are
+    /// refused: they may be dropped.
+    pub(super) fn of(leftover: &Leftover, configured: &str) -> Result<Self> {
         let unknown = || {
             let message = format!("{:?} is no leftover of a restore with {NAME}", leftover.id);
             Error::new(ErrorKind::Damaged, message)
@@ -79,24 +80,47 @@ impl Place {
         let recorded: Recorded =
             serde_json::from_str(&leftover.id).map_err(|error| unknown().with_source(error))?;
         match recorded {
-            Recorded::Inside { target } => Ok(Self::Inside { target }),
+            Recorded::Inside { target } => {
+                ensure_for(&target, configured)?;
+                Ok(Self::Inside { target })
+            }
             Recorded::Beside(beside) => {
-                let replaced = beside.replaced.as_deref();
-                let ours = is_marked(&beside.temporary, TEMPORARY)
-                    && replaced.is_none_or(|name| is_marked(name, REPLACED));
-                if ours {
-                    Ok(Self::Beside(beside))
-                } else {
-                    Err(unknown())
+                let Beside {
+                    temporary,
+                    target,
+                    replaced,
+                } = &beside;
+                let replaced = replaced.as_deref();
+                let ours = is_marked(temporary, target, TEMPORARY)
+                    && replaced.is_none_or(|name| is_marked(name, target, REPLACED));
+                if !ours {
+                    return Err(unknown());
                 }
+                ensure_for(target, configured)?;
+                Ok(Self::Beside(beside))
             }
         }
     }
 }
 
-fn is_marked(name: &str, mark: &str) -> bool {
+/// Refuses what was made for another database than the one that is configured now.
+fn ensure_for(target: &str, configured: &str) -> Result<()> {
+    if target == configured {
+        return Ok(());
+    }
+    let message = format!(
+        "it was made for the database {target:?}, and the section [database] names {configured:?}"
+    );
+    Err(Error::new(ErrorKind::Config, message)
+        .with_hint("Run `diy-backup recover` with the configuration of that restore."))
+}
+
+/// Whether a restore into `target` would have made `name`.
+fn is_marked(name: &str, target: &str, mark: &str) -> bool {
     name.rsplit_once(mark).is_some_and(|(_, number)| {
-        number.len() == 8 && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+        number.len() == 8
+            && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && name == sql::with_suffix(target, &format!("{mark}{number}"))
     })
 }
 
@@ -114,7 +138,10 @@ mod tests {
                     target: target.to_owned(),
                 },
             ] {
-                assert_eq!(Place::of(&place.leftover().unwrap()).unwrap(), place);
+                assert_eq!(
+                    Place::of(&place.leftover().unwrap(), target).unwrap(),
+                    place
+                );
             }
         }
     }
@@ -127,8 +154,26 @@ mod tests {
             replaced: None,
         };
         let leftover = Place::Beside(beside).leftover().unwrap();
-        assert_eq!(Place::of(&leftover).unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(
+            Place::of(&leftover, "bitbucket").unwrap_err().kind(),
+            ErrorKind::Damaged
+        );
         let other = Leftover::new(NAME, "something", "{}");
-        assert_eq!(Place::of(&other).unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(
+            Place::of(&other, "bitbucket").unwrap_err().kind(),
+            ErrorKind::Damaged
+        );
+    }
+
+    #[test]
+    fn a_leftover_of_another_database_is_refused() {
+        let ours = Place::Beside(Beside::new("bitbucket", true));
+        let error = Place::of(&ours.leftover().unwrap(), "other").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let mut forged = Beside::new("bitbucket", false);
+        forged.temporary = "payroll_restore_00000000".to_owned();
+        let leftover = Place::Beside(forged).leftover().unwrap();
+        let error = Place::of(&leftover, "bitbucket").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
     }
 }

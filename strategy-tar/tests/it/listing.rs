@@ -188,6 +188,18 @@ async fn what_a_dead_run_left_is_discarded_and_a_whole_backup_is_not() {
     }
     assert_eq!(names(&site.archives()).len(), 2);
     assert!(site.only_entry().await.is_good());
+    // What another directory holds under such a name is not this configuration's.
+    let elsewhere = site.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let name = format!(".{}.tar.zst.partial", id(4));
+    let planted = elsewhere.join(&name);
+    let manifest = elsewhere.join(format!("{}.manifest.json", id(4)));
+    for path in [&planted, &manifest] {
+        fs::write(path, "of somebody else").unwrap();
+    }
+    let leftover = Leftover::new("tar", "partial-archive", planted.display().to_string());
+    assert!(site.archive.discard(&leftover).await.is_err());
+    assert!(planted.exists() && manifest.exists());
     let foreign = Leftover::new("tar", "partial-archive", "/etc/passwd");
     assert!(site.archive.discard(&foreign).await.is_err());
 }
