@@ -8,6 +8,7 @@
 mod archive;
 mod artifact;
 mod context;
+mod data_stores;
 mod database;
 mod entry;
 mod home;
@@ -22,6 +23,7 @@ pub use archive::{
 };
 pub use artifact::{Artifact, ArtifactKind, Leftover, LeftoverOwner};
 pub use context::{BackupContext, CheckContext, Purpose, RestoreContext};
+pub use data_stores::{DataStoreMatch, match_data_stores};
 pub use database::{DatabaseAddress, DatabaseKind, DatabaseLocation, DbStrategy};
 pub use entry::{BackupEntry, BackupState, Origin, Owner};
 pub use home::{HomeCoverage, HomeStrategy, Pinning};

@@ -196,7 +196,7 @@ pub struct Destinations {
     pub database: PathBuf,
     /// For the home directory; without it, that part is read and checked, but not written.
     pub home: Option<PathBuf>,
-    /// For the data stores, in the order of the configuration.
+    /// For the data stores, in the order of their numbers in the backup.
     pub data_stores: Vec<DataStoreDestination>,
     folders: StoreFolders,
     unnamed_stores: Option<PathBuf>,

@@ -48,7 +48,8 @@ pub enum Committed {
 #[async_trait]
 pub trait RestoreSession: Debug + Send {
     /// Where the archive should unpack this part, so that it is written once: for the home directory, and for data
-    /// stores by their number, folders beside the targets; for the database none, as the core has a work folder for it.
+    /// stores by their number in the backup, folders beside the targets; for the database none, as the core has a work
+    /// folder for it.
     ///
     /// The folders do not exist yet. What is made there is recorded as a leftover here.
     ///
@@ -93,7 +94,7 @@ pub struct RestoreSource {
     pub database: Option<PathBuf>,
     /// The home directory, if the backup holds one.
     pub home: Option<PathBuf>,
-    /// The data stores, in the order of the configuration.
+    /// The data stores, in the order of [`intake`](RestoreSession::intake).
     pub data_stores: Vec<PathBuf>,
 }
 
