@@ -9,7 +9,7 @@ use diy_backup_core::{
     Damage, Destinations, Error, ErrorKind, Events, RestoreSource, Result, ResultExt,
 };
 
-use super::deferred::Deferred;
+use super::deferred::{Deferred, DeferredFolder};
 use super::sink::{Fault, Sink};
 use crate::format::{ArchivePath, Entry, Kind, Metadata};
 use crate::platform::{self, Folder};
@@ -201,23 +201,35 @@ impl<'a> Unpack<'a> {
         let Some(deferred) = self.deferred.take() else {
             return Ok(());
         };
+        let mut tops = Vec::new();
         for note in deferred.backwards().io_context(cannot_note)? {
             self.stop.ensure_running()?;
             let note = note.io_context(cannot_note)?;
-            let root = usize::try_from(note.root).ok();
-            let Some(root) = root.and_then(|root| self.roots.get(root)) else {
-                continue;
-            };
-            let complete = root
-                .folder
-                .below(note.path())
-                .and_then(|folder| folder.set_metadata(&note.metadata, self.set_owner))
-                .io_context(|| {
-                    let path = root.path.join(note.path());
-                    format!("cannot set the permissions of {}", path.display())
-                })?;
-            self.warn_unless(complete);
+            // The order is that of the archive, which is any: as long as the top is closed, nobody else reaches what
+            // is below it.
+            if note.path().as_os_str().is_empty() {
+                tops.push(note);
+            } else {
+                self.set_metadata_of(&note)?;
+            }
         }
+        tops.iter().try_for_each(|note| self.set_metadata_of(note))
+    }
+
+    fn set_metadata_of(&mut self, note: &DeferredFolder) -> Result<()> {
+        let root = usize::try_from(note.root).ok();
+        let Some(root) = root.and_then(|root| self.roots.get(root)) else {
+            return Ok(());
+        };
+        let complete = root
+            .folder
+            .below(note.path())
+            .and_then(|folder| folder.set_metadata(&note.metadata, self.set_owner))
+            .io_context(|| {
+                let path = root.path.join(note.path());
+                format!("cannot set the permissions of {}", path.display())
+            })?;
+        self.warn_unless(complete);
         Ok(())
     }
 

@@ -20,6 +20,13 @@ impl Folder {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         rustix::fs::mkdir(path, Mode::RWXU)?;
         let folder = rustix::fs::open(path, open_flags(), Mode::empty())?;
+        // Whoever may write to the parent can put another folder there meanwhile, but none that is ours alone.
+        let stat = rustix::fs::fstat(&folder)?;
+        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let others = Mode::RWXG | Mode::RWXO;
+        if !is_ours || Mode::from_raw_mode(stat.st_mode).intersects(others) {
+            return Err(io::Error::other("somebody else has replaced it"));
+        }
         Ok(Self(folder))
     }
 
