@@ -100,10 +100,11 @@ pub use staging::Staging;
 pub use status::{InstanceState, Status, status};
 pub use strategy::{
     ArchiveStrategy, Artifact, ArtifactKind, BackupContext, BackupEntry, BackupState, CheckContext,
-    Committed, Damage, DataStoreDestination, DataStoreMatch, DatabaseAddress, DatabaseKind, DatabaseLocation,
-    DbStrategy, Destinations, ElasticsearchStrategy, HomeCoverage, HomeStrategy, Leftover,
-    LeftoverOwner, Origin, Owner, Pinning, PruneOutcome, Purpose, Requirement, Restore,
-    RestoreContext, RestoreSession, RestoreSource, SearchSession, Session, StoredArchive, Verdict, match_data_stores,
+    Committed, Damage, DataStoreDestination, DataStoreMatch, DatabaseAddress, DatabaseKind,
+    DatabaseLocation, DbStrategy, Destinations, ElasticsearchStrategy, HomeCoverage, HomeStrategy,
+    Leftover, LeftoverOwner, Origin, Owner, Pinning, PruneOutcome, Purpose, Requirement, Restore,
+    RestoreContext, RestoreSession, RestoreSource, SearchSession, Session, StoredArchive, Verdict,
+    match_data_stores,
 };
 pub use tool::{Output, OutputLine, Running, Tool};
 pub use unfinished::UnfinishedRun;

@@ -9,6 +9,7 @@ use diy_backup_core::{CheckContext, Findings, InstanceKind, Inventory, Purpose, 
 
 use crate::config::{RsyncConfig, TrackChanges};
 use crate::folder::{Circumstances, Folder, Role};
+use crate::layout::Layout;
 use crate::platform::{self, Facts};
 use crate::proven::Proven;
 use crate::repositories;
@@ -19,16 +20,6 @@ use crate::tracked;
 use crate::walk::{Entry, READ_EVERYTHING, Stop, Unreadable, Walk, blocking};
 
 const PURPOSE: &str = "the copy of the home directory";
-
-/// Folders that a backup of a Bitbucket is about. As links they would be copied as links, without their content.
-const ESSENTIAL: &[&str] = &[
-    "shared",
-    "shared/config",
-    "shared/data",
-    "shared/data/attachments",
-    "shared/data/repositories",
-    "shared/plugins",
-];
 
 /// What a check has found, and what it measured on the way.
 #[derive(Debug, Default)]
@@ -119,12 +110,14 @@ fn check_folders(
         checked.anchors.push(Anchors::of(&folder));
         source::report(&folder, kind, has_stores, &known, findings);
         if role == Role::Home {
-            report_links_in_home(&folder, kind, findings);
+            report_shape(&folder, findings);
         }
+        let essential = folder.layout.essential().iter().map(PathBuf::from);
+        report_outside_links(&folder, essential, findings);
         if let Some(rsync) = rsync {
             compare_file_systems(&folder, rsync, cx.staging.root(), findings);
         }
-        let found = check_repositories(&folder, config, kind, findings);
+        let found = check_repositories(&folder, config, findings);
         repositories += repositories::count_kept(&found, &config.exclude_repositories);
         present.extend(found.iter().filter_map(|path| repositories::id_of(path)));
         measured.add(&measure(&folder, stop, findings)?);
@@ -176,11 +169,10 @@ fn check_tracking(wanted: TrackChanges, folders: &[Folder], findings: &mut Findi
     }
 }
 
-fn report_links_in_home(home: &Folder, kind: InstanceKind, findings: &mut Findings) {
-    if kind == InstanceKind::Mesh {
-        report_outside_links(home, ["store", "store/data"].map(PathBuf::from), findings);
-    } else {
-        report_outside_links(home, ESSENTIAL.iter().map(PathBuf::from), findings);
+fn report_shape(home: &Folder, findings: &mut Findings) {
+    if home.layout == Layout::SharedOnly {
+        let subject = home.source.display().to_string();
+        findings.info(subject, "is a shared home alone, and is backed up as one");
     }
 }
 
@@ -201,7 +193,7 @@ fn report_outside_links(
             findings.error(
                 path.display().to_string(),
                 "is a link that leads out of the folder, so its content would not be in the backup",
-                "Mount its content there (`mount --bind`) instead of linking to it; where it is a data store, name it in `data-stores`.",
+                "Mount its content there (`mount --bind`) instead of linking to it; where it is a data store, name it in `data-stores`. Where `shared` is the link, `path` in the section [home] may name what it leads to: a shared home alone is backed up as one.",
             );
         }
     }
@@ -246,19 +238,16 @@ fn compare_file_systems(folder: &Folder, rsync: Rsync, staging: &Path, findings:
 fn check_repositories(
     folder: &Folder,
     config: &RsyncConfig,
-    kind: InstanceKind,
     findings: &mut Findings,
 ) -> Vec<PathBuf> {
-    let repositories = match repositories::of(&folder.source, folder.role, kind) {
+    let repositories = match repositories::of(&folder.source, folder.layout) {
         Ok(repositories) => repositories,
         Err(error) => {
             findings.failure(folder.source.display().to_string(), &error);
             return Vec::new();
         }
     };
-    if folder.role == Role::Home && kind != InstanceKind::Mesh {
-        report_outside_links(folder, linked_repositories(&folder.source), findings);
-    }
+    report_outside_links(folder, linked_repositories(folder), findings);
     if !config.exclude_repositories.is_empty() {
         for repository in &repositories {
             report_lenders(repository, config, findings);
@@ -267,16 +256,27 @@ fn check_repositories(
     repositories
 }
 
-fn linked_repositories(home: &Path) -> Vec<PathBuf> {
-    let place = Path::new("shared/data/repositories");
-    let entries = std::fs::read_dir(home.join(place))
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
-        .map(|entry| place.join(entry.file_name()))
-        .collect()
+/// Returns the links that stand where a repository, or a directory on the way to one, is expected.
+fn linked_repositories(folder: &Folder) -> Vec<PathBuf> {
+    let (place, depth) = folder.layout.repositories();
+    let mut links = Vec::new();
+    let mut level = vec![PathBuf::from(place)];
+    for _ in 0..depth.unwrap_or(0) {
+        let mut next = Vec::new();
+        for relative in level {
+            let entries = std::fs::read_dir(folder.source.join(&relative));
+            for entry in entries.into_iter().flatten().flatten() {
+                let path = relative.join(entry.file_name());
+                match entry.file_type() {
+                    Ok(kind) if kind.is_symlink() => links.push(path),
+                    Ok(kind) if kind.is_dir() => next.push(path),
+                    _ => {}
+                }
+            }
+        }
+        level = next;
+    }
+    links
 }
 
 /// A fork borrows objects from its origin: without the origin it is broken.

@@ -3,9 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use diy_backup_core::{DatabaseLocation, InstanceKind};
+use diy_backup_core::DatabaseLocation;
 
 use crate::config::{RepositoryId, RsyncConfig};
+use crate::layout::Layout;
 use crate::platform;
 
 /// The rules of one folder. All of them are anchored at its top.
@@ -51,6 +52,9 @@ const BITBUCKET: &[&str] = &[
     "/shared/search/data/",
 ];
 
+/// Left out of a shared home alone: what is left out of `shared` in a whole home, and hidden directories of plugins.
+const SHARED: &[&str] = &["/.lock", "/export/", "/plugins/.*/", "/search/data/"];
+
 /// Left out of the home of a Mesh node.
 const MESH: &[&str] = &["/caches/", "/tmp", "/.lock", "/export/"];
 
@@ -58,6 +62,7 @@ const LOGS: &str = "/log/";
 
 /// The built-in database, which is no part of the backup when there is an external one.
 const INTERNAL_DATABASE: &[&str] = &["/data/db.*", "/shared/data/db.*"];
+const INTERNAL_DATABASE_OF_SHARED: &[&str] = &["/data/db.*"];
 
 /// The folder that a file system keeps at its own top. It is the administrator's alone and says nothing elsewhere.
 const LOST_AND_FOUND: &str = "/lost+found/";
@@ -77,31 +82,32 @@ impl Exclusions {
     /// [`leave_out`](Self::leave_out).
     pub(crate) fn of_home(
         config: &RsyncConfig,
-        kind: InstanceKind,
+        layout: Layout,
         database: DatabaseLocation,
     ) -> Self {
         let mut this = Self::default();
-        let fixed = match kind {
-            InstanceKind::Mesh => MESH,
-            _ => BITBUCKET,
+        let (fixed, internal_database) = match layout {
+            Layout::Mesh => (MESH, [].as_slice()),
+            Layout::SharedOnly => (SHARED, INTERNAL_DATABASE_OF_SHARED),
+            Layout::Whole | Layout::DataStore => (BITBUCKET, INTERNAL_DATABASE),
         };
         for pattern in fixed {
             this.add_pattern(pattern);
         }
         this.add_pattern(LOST_AND_FOUND);
-        if !config.include_logs {
+        // The logs of a node lie in its own home.
+        if !config.include_logs && layout != Layout::SharedOnly {
             this.add_pattern(LOGS);
         }
-        if kind != InstanceKind::Mesh {
-            if database == DatabaseLocation::External {
-                for pattern in INTERNAL_DATABASE {
-                    this.add_pattern(pattern);
-                }
+        if database == DatabaseLocation::External {
+            for pattern in internal_database {
+                this.add_pattern(pattern);
             }
+        }
+        if let (place, Some(1)) = layout.repositories() {
             for id in &config.exclude_repositories {
-                let place = ["shared", "data", "repositories"];
-                let segments = place.map(|name| Segment::Named(name.into()));
-                this.add_repository(segments, id);
+                let place = place.split('/').map(|name| Segment::Named(name.into()));
+                this.add_repository(place, id);
             }
         }
         this
@@ -189,8 +195,8 @@ impl Exclusions {
         });
     }
 
-    fn add_repository<const N: usize>(&mut self, place: [Segment; N], id: &RepositoryId) {
-        let mut segments = Vec::from(place);
+    fn add_repository(&mut self, place: impl IntoIterator<Item = Segment>, id: &RepositoryId) {
+        let mut segments: Vec<Segment> = place.into_iter().collect();
         segments.push(Segment::Named(id.as_str().into()));
         self.add(Rule {
             segments,
@@ -291,8 +297,8 @@ mod tests {
     #[test]
     fn the_lists_of_bitbucket_and_mesh_are_their_own() {
         let external = DatabaseLocation::External;
-        let bitbucket = Exclusions::of_home(&config(""), InstanceKind::Bitbucket, external);
-        let mesh = Exclusions::of_home(&config(""), InstanceKind::Mesh, external);
+        let bitbucket = Exclusions::of_home(&config(""), Layout::Whole, external);
+        let mesh = Exclusions::of_home(&config(""), Layout::Mesh, external);
         for both in ["caches/", "tmp/", "tmp", "log/", ".lock", "export/"] {
             assert!(covers(&bitbucket, both) && covers(&mesh, both), "{both}");
         }
@@ -319,10 +325,36 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_home_alone_is_treated_as_the_one_in_a_whole_home() {
+        let config = config("exclude-repositories = [17]");
+        let external = DatabaseLocation::External;
+        let whole = Exclusions::of_home(&config, Layout::Whole, external);
+        let shared = Exclusions::of_home(&config, Layout::SharedOnly, external);
+        for path in [
+            ".lock",
+            "export/",
+            "search/data/",
+            "data/db.mv.db",
+            "data/repositories/17/",
+            "data/repositories/18/",
+            "data/attachments/",
+            "caches/",
+            "log/",
+            "tmp/",
+            "config/",
+            "bitbucket.properties",
+            "plugins/installed-plugins/",
+        ] {
+            let in_whole = covers(&whole, &format!("shared/{path}"));
+            assert_eq!(covers(&shared, path), in_whole, "{path}");
+        }
+        assert!(covers(&shared, "plugins/.osgi/"));
+    }
+
+    #[test]
     fn a_repository_is_left_out_where_repositories_are_and_nowhere_else() {
         let config = config("exclude-repositories = [17]");
-        let home =
-            Exclusions::of_home(&config, InstanceKind::Bitbucket, DatabaseLocation::External);
+        let home = Exclusions::of_home(&config, Layout::Whole, DatabaseLocation::External);
         assert!(covers(&home, "shared/data/repositories/17/"));
         assert!(!covers(&home, "shared/data/repositories/5/objects/17/"));
         assert!(!covers(&home, "shared/data/repositories/1/"));
@@ -337,7 +369,7 @@ mod tests {
         let config = config(r"exclude-repositories = ['a\b', 'a*\[b']");
         let home = arguments(&Exclusions::of_home(
             &config,
-            InstanceKind::Bitbucket,
+            Layout::Whole,
             DatabaseLocation::External,
         ));
         assert!(home.contains(&r"--exclude=/shared/data/repositories/a\b/".to_owned()));

@@ -8,12 +8,14 @@ use diy_backup_core::{
 
 use crate::config::RsyncConfig;
 use crate::exclude::Exclusions;
+use crate::layout::Layout;
 use crate::repositories;
 
 /// One folder, and where its copy is.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     pub(crate) role: Role,
+    pub(crate) layout: Layout,
     /// Where the copy is made from, links in it resolved.
     pub(crate) source: PathBuf,
     pub(crate) copy: PathBuf,
@@ -75,8 +77,9 @@ impl Circumstances<'_> {
 
     pub(crate) fn folder(&self, role: Role, path: &Path) -> Result<Folder> {
         let source = resolve(role, path)?;
+        let layout = Layout::of(role, &source, self.kind);
         let (copy, exclusions) = match role {
-            Role::Home => (self.staging.home(), self.home_exclusions(&source)?),
+            Role::Home => (self.staging.home(), self.home_exclusions(&source, layout)?),
             Role::DataStore(number) => (
                 self.staging.data_store(number),
                 Exclusions::of_data_store(self.config),
@@ -84,16 +87,17 @@ impl Circumstances<'_> {
         };
         Ok(Folder {
             role,
+            layout,
             source,
             copy,
             exclusions,
         })
     }
 
-    fn home_exclusions(&self, home: &Path) -> Result<Exclusions> {
-        let mut exclusions = Exclusions::of_home(self.config, self.kind, self.database);
-        if self.kind == InstanceKind::Mesh && !self.config.exclude_repositories.is_empty() {
-            for repository in repositories::of_mesh(home)? {
+    fn home_exclusions(&self, home: &Path, layout: Layout) -> Result<Exclusions> {
+        let mut exclusions = Exclusions::of_home(self.config, layout, self.database);
+        if layout == Layout::Mesh && !self.config.exclude_repositories.is_empty() {
+            for repository in repositories::of(home, layout)? {
                 if repositories::is_one_of(&repository, &self.config.exclude_repositories)
                     && let Ok(relative) = repository.strip_prefix(home)
                 {
@@ -150,6 +154,7 @@ pub(crate) fn home_in(root: &Path) -> Folder {
     };
     Folder {
         role: Role::Home,
+        layout: Layout::Whole,
         source: side("source"),
         copy: side("copy"),
         exclusions: Exclusions::default(),

@@ -31,6 +31,7 @@ mod decay;
 mod exclude;
 mod folder;
 mod head_start;
+mod layout;
 mod links;
 mod mend;
 mod owner;

@@ -231,6 +231,7 @@ mod tests {
         std::fs::create_dir_all(&copy).unwrap();
         Folder {
             role: Role::Home,
+            layout: crate::layout::Layout::Whole,
             source: source.into(),
             copy,
             exclusions: Exclusions::default(),

@@ -1,14 +1,17 @@
 //! Finding repositories in a home directory or data store, and what is special about them.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use diy_backup_core::{InstanceKind, Result, ResultExt};
+use diy_backup_core::{Result, ResultExt};
 
 use crate::config::RepositoryId;
-use crate::folder::Role;
+use crate::layout::Layout;
+use crate::platform::{Dir, EntryKind, is_link_or_no_directory};
+use crate::walk::Stop;
 
 /// How deep below `store` a Mesh node has its repositories at most.
 const MESH_DEPTH: usize = 8;
@@ -24,32 +27,45 @@ const LOCKED_NAMES: &[&str] = &[
 ];
 const LOCK_ENDINGS: &[&str] = &[".pid", ".lock"];
 
-/// Folders of a repository in which whatever ends in `.lock` is a lock: git allows no reference of such a name.
-const LOCKED_FOLDERS: &[&str] = &["refs", "stash-refs", "logs"];
+/// Directories of a repository in which whatever ends in `.lock` is a lock: git allows no reference of such a name.
+const LOCKED_DIRECTORIES: &[&str] = &["refs", "stash-refs", "logs"];
 
-/// The repositories below `root`, which is what `role` says. Links are not followed.
+/// Returns the repositories below `root`, whose layout is `layout`. Links are not followed.
 ///
 /// # Errors
-/// When a folder cannot be read.
-pub(crate) fn of(root: &Path, role: Role, kind: InstanceKind) -> Result<Vec<PathBuf>> {
-    match (role, kind) {
-        (Role::Home, InstanceKind::Mesh) => of_mesh(root),
-        (Role::Home, _) => folders_at(&root.join("shared/data/repositories"), 1),
-        (Role::DataStore(_), _) => folders_at(&root.join("repositories"), 3),
-    }
+/// When a directory cannot be read.
+pub(crate) fn of(root: &Path, layout: Layout) -> Result<Vec<PathBuf>> {
+    let top = Dir::open(root).io_context(|| format!("cannot read {}", root.display()))?;
+    let found = find(&top, layout)?;
+    Ok(found.iter().map(|relative| root.join(relative)).collect())
 }
 
-/// The repositories of a Mesh node, known by what is in them: how deep they lie is the node's own affair.
-pub(crate) fn of_mesh(home: &Path) -> Result<Vec<PathBuf>> {
+/// Returns the repositories below `top`, each as a path from there.
+fn find(top: &Dir, layout: Layout) -> Result<Vec<PathBuf>> {
+    let (place, depth) = layout.repositories();
+    let mut level = vec![PathBuf::from(place)];
+    let Some(depth) = depth else {
+        return find_by_content(top, level);
+    };
+    for _ in 0..depth {
+        let mut next = Vec::new();
+        for directory in level {
+            next.extend(subdirectories(top, &directory)?);
+        }
+        level = next;
+    }
+    Ok(level)
+}
+
+fn find_by_content(top: &Dir, mut level: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut level = vec![home.join("store")];
     for _ in 0..=MESH_DEPTH {
         let mut next = Vec::new();
-        for folder in level {
-            if is_repository(&folder) {
-                found.push(folder);
+        for directory in level {
+            if is_repository(top, &directory) {
+                found.push(directory);
             } else {
-                next.extend(subfolders(&folder)?);
+                next.extend(subdirectories(top, &directory)?);
             }
         }
         level = next;
@@ -95,81 +111,91 @@ pub(crate) fn lenders(repository: &Path) -> io::Result<Vec<RepositoryId>> {
         .collect())
 }
 
-/// Removes the lock files that were caught in a repository, and says how many there were.
+/// Removes the lock files that were caught in the repositories below `top`, and returns how many there were.
 ///
 /// # Errors
-/// When one cannot be removed.
-pub(crate) fn remove_locks(repository: &Path) -> Result<u64> {
+/// When a directory cannot be read, or a file cannot be removed.
+pub(crate) fn remove_locks(top: &Dir, layout: Layout, stop: &Stop) -> Result<u64> {
     let mut removed = 0;
-    for name in LOCKED_NAMES {
-        for ending in LOCK_ENDINGS {
-            removed += u64::from(remove_lock(&repository.join(format!("{name}{ending}")))?);
+    for relative in find(top, layout)? {
+        stop.ensure_going_on()?;
+        let Some(repository) = open(top, &relative)? else {
+            continue;
+        };
+        for name in LOCKED_NAMES {
+            for ending in LOCK_ENDINGS {
+                removed += remove_lock(&repository, format!("{name}{ending}").as_ref())?;
+            }
         }
-    }
-    for name in LOCKED_FOLDERS {
-        let folder = repository.join(name);
-        if fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()) {
-            removed += remove_locks_below(&folder)?;
+        let mut level: Vec<PathBuf> = LOCKED_DIRECTORIES.iter().map(PathBuf::from).collect();
+        while let Some(relative) = level.pop() {
+            let Some(directory) = open(&repository, &relative)? else {
+                continue;
+            };
+            for name in names_in(&directory)? {
+                if kind_of(&directory, &name)? == Some(EntryKind::Directory) {
+                    level.push(relative.join(name));
+                } else if name.as_encoded_bytes().ends_with(b".lock") {
+                    removed += remove_lock(&directory, &name)?;
+                }
+            }
         }
     }
     Ok(removed)
 }
 
-fn remove_locks_below(folder: &Path) -> Result<u64> {
-    let context = || format!("cannot read {}", folder.display());
-    let mut removed = 0;
-    for entry in fs::read_dir(folder).io_context(context)? {
-        let entry = entry.io_context(context)?;
-        if entry.file_type().io_context(context)?.is_dir() {
-            removed += remove_locks_below(&entry.path())?;
-        } else if entry.file_name().as_encoded_bytes().ends_with(b".lock") {
-            removed += u64::from(remove_lock(&entry.path())?);
-        }
-    }
-    Ok(removed)
-}
-
-/// Whether there was one. A folder of that name is none.
-fn remove_lock(path: &Path) -> Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.is_dir() => {
-            fs::remove_file(path).io_context(|| format!("cannot remove {}", path.display()))?;
-            Ok(true)
-        }
-        _ => Ok(false),
+/// Returns how many there were. A directory of that name is none.
+fn remove_lock(directory: &Dir, name: &OsStr) -> Result<u64> {
+    match kind_of(directory, name)? {
+        None | Some(EntryKind::Directory) => Ok(0),
+        Some(_) => directory
+            .remove_file(name)
+            .map(|()| 1)
+            .io_context(|| format!("cannot remove {}", directory.path().join(name).display())),
     }
 }
 
-fn is_repository(folder: &Path) -> bool {
-    folder.join("HEAD").is_file() && folder.join("objects").is_dir()
+fn is_repository(top: &Dir, relative: &Path) -> bool {
+    let kind = |directory: &Dir, name: &str| kind_of(directory, name.as_ref()).ok().flatten();
+    top.below(relative).is_ok_and(|directory| {
+        kind(&directory, "HEAD") == Some(EntryKind::File)
+            && kind(&directory, "objects") == Some(EntryKind::Directory)
+    })
 }
 
-/// The folders `depth` levels below `root`.
-fn folders_at(root: &Path, depth: usize) -> Result<Vec<PathBuf>> {
-    let mut level = vec![root.to_owned()];
-    for _ in 0..depth {
-        let mut next = Vec::new();
-        for folder in level {
-            next.extend(subfolders(&folder)?);
-        }
-        level = next;
-    }
-    Ok(level)
-}
-
-fn subfolders(folder: &Path) -> Result<Vec<PathBuf>> {
-    let context = || format!("cannot read {}", folder.display());
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if crate::walk::is_gone(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(error).io_context(context),
+fn subdirectories(top: &Dir, relative: &Path) -> Result<Vec<PathBuf>> {
+    let Some(directory) = open(top, relative)? else {
+        return Ok(Vec::new());
     };
-    let mut folders = Vec::new();
-    for entry in entries {
-        let entry = entry.io_context(context)?;
-        if entry.file_type().io_context(context)?.is_dir() {
-            folders.push(entry.path());
+    let mut found = Vec::new();
+    for name in names_in(&directory)? {
+        if kind_of(&directory, &name)? == Some(EntryKind::Directory) {
+            found.push(relative.join(name));
         }
     }
-    Ok(folders)
+    Ok(found)
+}
+
+/// Returns `None` when there is no directory at `relative`, or a link on the way to it.
+fn open(top: &Dir, relative: &Path) -> Result<Option<Dir>> {
+    match top.below(relative) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error) if crate::walk::is_gone(&error) || is_link_or_no_directory(&error) => Ok(None),
+        Err(error) => {
+            Err(error).io_context(|| format!("cannot read {}", top.path().join(relative).display()))
+        }
+    }
+}
+
+fn names_in(directory: &Dir) -> Result<Vec<OsString>> {
+    directory
+        .names()
+        .io_context(|| format!("cannot read {}", directory.path().display()))
+}
+
+fn kind_of(directory: &Dir, name: &OsStr) -> Result<Option<EntryKind>> {
+    let entry = directory.entry(name);
+    let entry =
+        entry.io_context(|| format!("cannot look at {}", directory.path().join(name).display()))?;
+    Ok(entry.map(|entry| entry.kind))
 }

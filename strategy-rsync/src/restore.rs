@@ -1,5 +1,7 @@
 //! The way back: everything is built beside its target, then moved into place.
 
+mod build;
+mod finish;
 mod leave_out;
 mod session;
 mod site;
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use diy_backup_core::{
     Committed, Error, ErrorKind, InstanceKind, Leftover, Restore, RestoreContext, RestoreSession,
-    Result, ResultExt, async_trait,
+    Result, ResultExt, async_trait, match_data_stores,
 };
 
 use crate::config::RsyncConfig;
@@ -43,7 +45,7 @@ impl RsyncRestore {
     pub(crate) async fn discard(&self, leftover: &Leftover) -> Result<()> {
         let (config, leftover) = (self.config.clone(), leftover.clone());
         blocking(move || match site_of(&config, &leftover) {
-            Some((site, _)) => site.discard(),
+            Some((site, _)) => build::discard(&site),
             None => unknown(&leftover),
         })
         .await
@@ -72,12 +74,16 @@ impl Restore for RsyncRestore {
             Some(name) => Some(name.resolve_for_giving()?),
             None => None,
         };
-        self.ensure_same_number(cx)?;
+        let stores = self.data_stores_of_backup(cx)?;
         let (config, context) = (self.config.clone(), cx.clone());
         let sites = blocking(move || {
-            let sites = roles(&config)
-                .iter()
-                .map(|(role, path)| Site::plan(*role, path, &context.id().to_string()))
+            let roles = roles(&config);
+            let in_order = std::iter::once(0).chain(stores.iter().map(|number| number + 1));
+            let sites = in_order
+                .map(|number| {
+                    let (role, path) = &roles[number];
+                    Site::plan(*role, path, &context.id().to_string())
+                })
                 .collect::<Result<Vec<_>>>()?;
             ensure_room(&sites, &context)?;
             Ok(sites)
@@ -88,7 +94,7 @@ impl Restore for RsyncRestore {
             owner,
             rsync,
             self.kind,
-            LeaveOut::of_restore(&self.config, self.kind, cx),
+            LeaveOut::of_restore(&self.config, cx),
             cx.clone(),
         )))
     }
@@ -98,7 +104,7 @@ impl Restore for RsyncRestore {
         let (config, leftover) = (self.config.clone(), leftover.clone());
         blocking(move || {
             for site in Self::sites(&config, &leftover)? {
-                if site.is_committed()? {
+                if build::is_committed(&site)? {
                     return Ok(Committed::Yes);
                 }
             }
@@ -112,30 +118,58 @@ impl Restore for RsyncRestore {
         blocking(move || {
             Self::sites(&config, &leftover)?
                 .iter()
-                .try_for_each(Site::resume)
+                .try_for_each(build::resume)
         })
         .await
     }
 }
 
 impl RsyncRestore {
-    fn ensure_same_number(&self, cx: &RestoreContext) -> Result<()> {
-        let stored = cx
-            .artifact()
-            .and_then(|artifact| artifact.detail("data-stores")?.parse::<usize>().ok());
-        let configured = self.config.data_stores.len();
-        match stored {
-            Some(stored) if stored != configured => {
-                let message = format!(
-                    "the backup has {stored} data stores, and the configuration names {configured}"
-                );
-                Err(Error::new(ErrorKind::Check, message).with_hint(
-                    "Name one folder in `data-stores` for each; the manifest of the backup lists where they were.",
-                ))
-            }
-            _ => Ok(()),
+    /// Returns for each data store of the backup, in the order of their numbers there, its number in the configuration.
+    fn data_stores_of_backup(&self, cx: &RestoreContext) -> Result<Vec<usize>> {
+        let configured: Vec<PathBuf> = self.config.folders().skip(1).map(Path::to_owned).collect();
+        let in_order = (0..configured.len()).collect();
+        let Some(artifact) = cx.artifact() else {
+            return Ok(in_order);
+        };
+        let number = artifact
+            .detail("data-stores")
+            .and_then(|number| number.parse::<usize>().ok());
+        let Some(number) = number else {
+            return Ok(in_order);
+        };
+        let stored: Option<Vec<PathBuf>> = (0..number)
+            .map(|number| {
+                artifact
+                    .detail(&Role::DataStore(number).label())
+                    .map(PathBuf::from)
+            })
+            .collect();
+        let Some(stored) = stored else {
+            return same_number(number, in_order);
+        };
+        let found = match_data_stores(&stored, &configured)?;
+        for (from, to) in found.moved {
+            cx.events().warning(format!(
+                "the data store {} is restored to {}; Bitbucket's database names the old path (table bb_data_store)",
+                from.display(),
+                to.display()
+            ));
         }
+        Ok(found.targets)
     }
+}
+
+/// A backup that does not say where its data stores were has numbers alone.
+fn same_number(stored: usize, in_order: Vec<usize>) -> Result<Vec<usize>> {
+    let configured = in_order.len();
+    if stored == configured {
+        return Ok(in_order);
+    }
+    let message =
+        format!("the backup has {stored} data stores, and the configuration names {configured}");
+    Err(Error::new(ErrorKind::Check, message)
+        .with_hint("Name one directory in `data-stores` for each, in the order of the backup."))
 }
 
 /// What each configured path is: the home directory, then the data stores.
@@ -171,8 +205,9 @@ fn ensure_room(sites: &[Site], cx: &RestoreContext) -> Result<()> {
         return Ok(());
     };
     let mut needs: BTreeMap<u64, (u64, u64, &Path)> = BTreeMap::new();
-    for site in sites {
-        let detail = artifact.detail(&format!("{}-bytes", site.role().label()));
+    let labels = std::iter::once(Role::Home).chain((0..).map(Role::DataStore));
+    for (site, in_backup) in sites.iter().zip(labels) {
+        let detail = artifact.detail(&format!("{}-bytes", in_backup.label()));
         let bytes = match detail.and_then(|text| text.parse().ok()) {
             Some(bytes) => bytes,
             // The total is all that is known: it counts where most of it goes.

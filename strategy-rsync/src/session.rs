@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use diy_backup_core::{
-    Artifact, BackupContext, ErrorKind, Events, InstanceKind, Inventory, LockWindow, Phase,
-    Released, Result, ResultExt, Session, Staging, async_trait,
+    Artifact, BackupContext, ErrorKind, Events, Inventory, LockWindow, Phase, Released, Result,
+    ResultExt, Session, Staging, async_trait,
 };
 use futures_util::future::try_join_all;
 
@@ -37,7 +37,6 @@ pub(crate) struct RsyncSession {
     copier: Copier,
     folders: Vec<CopiedFolder>,
     proven: Proven,
-    kind: InstanceKind,
     excluded: Vec<RepositoryId>,
     /// Where changes are tracked.
     tracking: Option<Tracking>,
@@ -51,7 +50,6 @@ pub(crate) struct Task {
     pub(crate) folders: Vec<(Folder, PathBuf)>,
     /// What earlier runs have written down.
     pub(crate) proven: Proven,
-    pub(crate) kind: InstanceKind,
     pub(crate) excluded: Vec<RepositoryId>,
     pub(crate) track_changes: TrackChanges,
     /// What the live pass will copy, as far as is known.
@@ -102,7 +100,6 @@ impl RsyncSession {
             copier,
             folders: copied,
             proven,
-            kind: task.kind,
             excluded: task.excluded,
             tracking: None,
             events: cx.events().clone(),
@@ -175,6 +172,9 @@ impl RsyncSession {
             .with_detail("files", entries.to_string())
             .with_detail("rsync", self.copier.rsync.version.to_string())
             .with_detail("data-stores", (self.folders.len() - 1).to_string());
+        if let Some(home) = self.folders.first() {
+            artifact = artifact.with_detail("layout", home.folder.layout.name());
+        }
         for copied in &self.folders {
             let label = copied.folder.role.label();
             let path = copied.configured.to_string_lossy();
@@ -217,11 +217,10 @@ impl Session for RsyncSession {
             None => synced.await?,
         }
         let folders: Vec<Folder> = self.folders.iter().map(|one| one.folder.clone()).collect();
-        let kind = self.kind;
         let (repositories, mounts) = blocking(move || {
             let mut repositories = 0;
             for folder in &folders {
-                repositories += repositories::of(&folder.copy, folder.role, kind)?.len() as u64;
+                repositories += repositories::of(&folder.copy, folder.layout)?.len() as u64;
             }
             let mounts: Vec<_> = folders.iter().map(track::mounts_around).collect();
             Ok((repositories, mounts))

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use diy_backup_core::{Error, ErrorKind, Findings, InstanceKind, Result, Shrink};
 
 use crate::folder::{Folder, Role};
+use crate::layout::Layout;
 use crate::links::FileId;
 use crate::platform::{self, Facts};
 use crate::proven::Proven;
@@ -159,18 +160,10 @@ fn missing_repositories(folder: &Folder, shared: &Path, has_stores: bool) -> Opt
 
 /// Returns the shared home in or at `home`, which the directories that Bitbucket makes there tell.
 fn shared_home(home: &Path) -> Option<PathBuf> {
-    let shared = home.join("shared");
-    if is_directory(&shared) {
-        return Some(shared);
+    match Layout::of(Role::Home, home, InstanceKind::Bitbucket) {
+        Layout::SharedOnly => Some(home.to_owned()),
+        _ => Some(home.join("shared")).filter(|shared| is_directory(shared)),
     }
-    let is_shared = ["data", "config", "plugins"]
-        .iter()
-        .filter(|name| is_directory(&home.join(name)))
-        .count()
-        > 1
-        || is_directory(&home.join("data/repositories"))
-        || home.join("bitbucket.properties").is_file();
-    is_shared.then(|| home.to_owned())
 }
 
 /// Returns what was mounted for the last backup of `folder` and is a plain directory now.

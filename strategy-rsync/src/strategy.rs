@@ -124,7 +124,6 @@ impl HomeStrategy for RsyncHome {
         let task = Task {
             folders: folders.into_iter().zip(configured).collect(),
             proven,
-            kind,
             excluded: self.config.exclude_repositories.iter().cloned().collect(),
             track_changes: self.config.track_changes,
             expected_bytes: checked.expected_bytes,

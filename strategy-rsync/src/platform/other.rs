@@ -6,6 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::owner::{Owner, OwnerName};
 
+mod dir;
+
+pub(crate) use dir::{Dir, EntryKind, is_link_or_no_directory};
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts {
     pub(crate) id: (u64, u64),
@@ -68,6 +72,10 @@ pub(crate) fn is_readable(path: &Path, _: &Facts, is_folder: bool) -> bool {
     is_folder || File::open(path).is_ok()
 }
 
+pub(crate) fn is_trustworthy(_: &Metadata) -> bool {
+    true
+}
+
 pub(crate) fn is_writable_folder(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.permissions().readonly())
 }
@@ -122,16 +130,8 @@ pub(crate) fn make_changeable(folder: &Path) -> io::Result<()> {
     std::fs::metadata(folder).map(|_| ())
 }
 
-pub(crate) fn change_owner(_: &Path, _: &Metadata, _: Owner) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-pub(crate) fn copy_attributes(from: &Metadata, to: &Path) -> io::Result<()> {
-    std::fs::set_permissions(to, from.permissions())
-}
-
 pub(crate) fn copy_what_we_may(from: &Metadata, to: &Path) -> io::Result<()> {
-    copy_attributes(from, to)
+    std::fs::set_permissions(to, from.permissions())
 }
 
 pub(crate) fn set_modified(_: &Path, _: (i64, i64)) -> io::Result<()> {

@@ -12,6 +12,10 @@ use xattr::FileExt as _;
 
 use crate::owner::{Owner, OwnerName};
 
+mod dir;
+
+pub(crate) use dir::{Dir, EntryKind, is_link_or_no_directory};
+
 /// How much of a file is copied at a time, in bytes.
 const COPY_BYTES: usize = 256 << 10;
 
@@ -94,6 +98,11 @@ pub(crate) fn is_readable(path: &Path, facts: &Facts, is_folder: bool) -> bool {
     // The mode of files that are our own is answer enough, and saves a call for each.
     let own = facts.user == own_user() && facts.mode & bits == bits;
     own || is_administrator() || may(path, wanted)
+}
+
+/// Returns `true` if an entry with this metadata was made by root or by the user that this process is.
+pub(crate) fn is_trustworthy(metadata: &Metadata) -> bool {
+    metadata.uid() == 0 || metadata.uid() == own_user()
 }
 
 /// Whether we may make and remove names in a folder.
@@ -264,30 +273,8 @@ pub(crate) fn make_changeable(folder: &Path) -> io::Result<()> {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
-/// Gives `path` itself, not what it links to, to `owner`, and keeps its mode.
-pub(crate) fn change_owner(path: &Path, metadata: &Metadata, owner: Owner) -> io::Result<()> {
-    if (metadata.uid(), metadata.gid()) == (owner.user, owner.group) {
-        return Ok(());
-    }
-    std::os::unix::fs::lchown(path, Some(owner.user), Some(owner.group))?;
-    // The kernel takes the set-user and set-group bits away with the owner they were meant for.
-    if metadata.mode() & 0o6000 != 0 && !metadata.is_symlink() {
-        std::fs::set_permissions(path, metadata.permissions())?;
-    }
-    Ok(())
-}
-
-/// Gives the folder `to` the mode, the owner and the modification time of `from`.
-pub(crate) fn copy_attributes(from: &Metadata, to: &Path) -> io::Result<()> {
-    let owner = Owner {
-        user: from.uid(),
-        group: from.gid(),
-    };
-    change_owner(to, &std::fs::symlink_metadata(to)?, owner)?;
-    copy_what_we_may(from, to)
-}
-
-/// Like [`copy_attributes`]; whoever is not root gives it to a group of his own alone, as rsync does.
+/// Gives the directory `to` the mode, the owner and the modification time of `from`; whoever is not root gives it to a
+/// group of his own alone, as rsync does.
 pub(crate) fn copy_what_we_may(from: &Metadata, to: &Path) -> io::Result<()> {
     copy_to_open(from, &File::open(to)?)
 }

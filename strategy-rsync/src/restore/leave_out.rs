@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use diy_backup_core::{DatabaseLocation, InstanceKind, RestoreContext, Result, ResultExt};
+use diy_backup_core::{DatabaseLocation, RestoreContext, Result, ResultExt};
 
 use crate::config::RsyncConfig;
 use crate::exclude::Exclusions;
-use crate::folder::Role;
+use crate::layout::Layout;
+use crate::platform::Dir;
 use crate::remove::remove_in;
 use crate::repositories;
 use crate::walk::{Stop, names_in};
@@ -15,47 +16,41 @@ use crate::walk::{Stop, names_in};
 #[derive(Debug, Clone)]
 pub(super) struct LeaveOut {
     config: RsyncConfig,
-    kind: InstanceKind,
     database: DatabaseLocation,
 }
 
 impl LeaveOut {
     /// Returns `None` for a backup of ours, which has been made by these rules.
-    pub(super) fn of_restore(
-        config: &RsyncConfig,
-        kind: InstanceKind,
-        cx: &RestoreContext,
-    ) -> Option<Self> {
+    pub(super) fn of_restore(config: &RsyncConfig, cx: &RestoreContext) -> Option<Self> {
         let is_ours = cx.manifest().is_some();
         (!is_ours).then(|| Self {
             config: config.clone(),
-            kind,
             database: cx.database(),
         })
     }
 
-    /// Removes it from the directory at `root`, and returns how many entries that were.
+    /// Removes it from the directory that was built, and returns how many entries that were.
     ///
     /// # Errors
     /// When something cannot be removed.
-    pub(super) fn apply(&self, role: Role, root: &Path, stop: &Stop) -> Result<u64> {
-        let exclusions = match role {
-            Role::Home => {
-                let mut rules = Exclusions::of_home(&self.config, self.kind, self.database);
-                if self.kind == InstanceKind::Mesh {
-                    for repository in repositories::of_mesh(root)? {
-                        if repositories::is_one_of(&repository, &self.config.exclude_repositories)
-                            && let Ok(relative) = repository.strip_prefix(root)
-                        {
-                            rules.leave_out(relative);
-                        }
+    pub(super) fn apply(&self, layout: Layout, built: &Dir, stop: &Stop) -> Result<u64> {
+        let root = built.handle_path();
+        let exclusions = if layout == Layout::DataStore {
+            Exclusions::of_data_store(&self.config)
+        } else {
+            let mut rules = Exclusions::of_home(&self.config, layout, self.database);
+            if layout == Layout::Mesh {
+                for repository in repositories::of(&root, layout)? {
+                    if repositories::is_one_of(&repository, &self.config.exclude_repositories)
+                        && let Ok(relative) = repository.strip_prefix(&root)
+                    {
+                        rules.leave_out(relative);
                     }
                 }
-                rules
             }
-            Role::DataStore(_) => Exclusions::of_data_store(&self.config),
+            rules
         };
-        leave_out(root, &exclusions, stop)
+        leave_out(&root, &exclusions, stop)
     }
 }
 
@@ -122,7 +117,7 @@ mod tests {
     fn exclusions() -> Exclusions {
         let text = "path = '/h'\nexclude-repositories = [17]";
         let config = Section::from_text("home", text).unwrap().parse().unwrap();
-        Exclusions::of_home(&config, InstanceKind::Bitbucket, DatabaseLocation::External)
+        Exclusions::of_home(&config, Layout::Whole, DatabaseLocation::External)
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One restore of the home directory and the data stores.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use diy_backup_core::{
     Error, ErrorKind, InstanceKind, Leftover, Phase, RestoreContext, RestoreSession, RestoreSource,
@@ -9,21 +9,23 @@ use diy_backup_core::{
 };
 
 use super::LEFTOVER;
+use super::build::{self, Build};
+use super::finish;
 use super::leave_out::LeaveOut;
 use super::site::Site;
-use crate::exclude::Exclusions;
 use crate::owner::Owner;
-use crate::platform::{self, Facts};
-use crate::repositories;
+use crate::platform::Facts;
 use crate::rsync::{self, Rsync};
 use crate::strategy::NAME;
-use crate::walk::{Stop, Walk, blocking};
+use crate::walk::{Stop, blocking};
 
 /// A restore whose targets have been found absent or empty.
 #[derive(Debug)]
 pub(super) struct RsyncRestoreSession {
-    /// The home directory, then the data stores.
+    /// The home directory, then the data stores in the order of their numbers in the backup.
     sites: Vec<Site>,
+    /// What is built at each of them, as far as that has begun.
+    builds: Arc<Vec<Build>>,
     owner: Option<Owner>,
     rsync: Rsync,
     kind: InstanceKind,
@@ -45,6 +47,7 @@ impl RsyncRestoreSession {
     ) -> Self {
         Self {
             sites,
+            builds: Arc::default(),
             owner,
             rsync,
             kind,
@@ -56,19 +59,16 @@ impl RsyncRestoreSession {
     }
 
     /// Copies what does not lie where it is built: a backup that is kept in the staging folder stays there.
-    async fn copy(&self, from: &Path, site: &Site) -> Result<()> {
-        let build = site.build().to_owned();
-        blocking(move || {
-            platform::create_private_folder(&build)
-                .io_context(|| format!("cannot make {}", build.display()))
-        })
-        .await?;
+    async fn copy(&self, from: &Path, number: usize) -> Result<()> {
+        let content = self.builds[number].create_content()?;
+        // rsync takes a path, which leads into this directory also when others move it.
+        let to = content.handle_path();
         let meter = self.cx.events().meter(Phase::Apply);
         let mut counted = 0;
-        rsync::exact_copy(self.rsync.extras(from, site.build()))
+        rsync::exact_copy(self.rsync.extras(from, &to))
             .args(["--info=progress2", "--outbuf=N", "--"])
             .arg(rsync::content_of(from))
-            .arg(rsync::content_of(site.build()))
+            .arg(rsync::content_of(&to))
             .run_watched(self.cx.control(), |line| {
                 if let Some(bytes) = rsync::progress_bytes(line.text) {
                     meter.advance(bytes.saturating_sub(counted));
@@ -99,11 +99,10 @@ impl RestoreSession for RsyncRestoreSession {
             self.cx.record_leftover(leftover.clone())?;
             self.leftovers.push(leftover);
         }
-        Ok(self
-            .sites
-            .iter()
-            .map(|site| site.build().to_owned())
-            .collect())
+        // Not on another thread: that would go on, and make them, when nobody waits for it any more.
+        let builds = self.sites.iter().map(Build::create);
+        self.builds = Arc::new(builds.collect::<Result<_>>()?);
+        Ok(self.sites.iter().map(Site::content).collect())
     }
 
     async fn apply(&mut self, source: &RestoreSource) -> Result<()> {
@@ -121,26 +120,21 @@ impl RestoreSession for RsyncRestoreSession {
                 "Compare `data-stores` in the section [home] with the folders in the backup.",
             ));
         }
-        for (from, site) in sources.into_iter().zip(&self.sites) {
-            if from != site.build() {
-                self.copy(from, site).await?;
+        for (number, from) in sources.into_iter().enumerate() {
+            if *from != self.sites[number].content() {
+                self.copy(from, number).await?;
             }
         }
         let stop = Stop::new(self.cx.control());
         let _stop_with_us = stop.on_drop();
-        let (sites, owner, kind) = (self.sites.clone(), self.owner, self.kind);
+        let (builds, owner, kind) = (Arc::clone(&self.builds), self.owner, self.kind);
         let leave_out = self.leave_out.clone();
-        let (left_out, locks) = blocking(move || {
-            let (mut left_out, mut locks) = (0, 0);
-            for site in &sites {
-                if let Some(rules) = &leave_out {
-                    left_out += rules.apply(site.role(), site.build(), &stop)?;
-                }
-                locks += finish(site, owner, kind, &stop)?;
-            }
-            Ok((left_out, locks))
-        })
-        .await?;
+        let finished =
+            blocking(move || finish::all(&builds, owner, kind, leave_out.as_ref(), &stop)).await?;
+        let (left_out, locks) = (finished.left_out, finished.locks);
+        for warning in finished.warnings {
+            self.cx.events().warning(warning);
+        }
         if left_out > 0 {
             self.cx.events().message(format!(
                 "Left out {left_out} entries that the shell scripts had kept and that belong into no backup: locks, caches, search indexes, exports and excluded repositories"
@@ -156,8 +150,8 @@ impl RestoreSession for RsyncRestoreSession {
 
     /// Data stores come first: as long as there is no home directory, nobody starts an instance.
     async fn commit(&mut self) -> Result<()> {
-        let sites = self.sites.clone();
-        self.committed = blocking(move || commit_all(&sites)).await?;
+        let builds = Arc::clone(&self.builds);
+        self.committed = blocking(move || commit_all(&builds)).await?;
         // What fails to be forgotten stands in its place all the same, and recovery sees that.
         if let Err(error) = self.forget_all() {
             tracing::warn!(%error, "cannot write down that the restore was committed");
@@ -180,57 +174,31 @@ impl RestoreSession for RsyncRestoreSession {
         if !self.committed.is_empty() {
             return Ok(());
         }
-        let sites = self.sites.clone();
         if !self.leftovers.is_empty() {
-            blocking(move || sites.iter().try_for_each(Site::discard)).await?;
+            let (sites, builds) = (self.sites.clone(), Arc::clone(&self.builds));
+            blocking(move || {
+                if builds.is_empty() {
+                    sites.iter().try_for_each(build::discard)
+                } else {
+                    builds.iter().try_for_each(Build::discard)
+                }
+            })
+            .await?;
         }
         self.forget_all()
     }
 }
 
-/// Makes a folder that was built what it has to be in its place. Returns how many lock files it had.
-fn finish(site: &Site, owner: Option<Owner>, kind: InstanceKind, stop: &Stop) -> Result<u64> {
-    let mut locks = 0;
-    for repository in repositories::of(site.build(), site.role(), kind)? {
-        stop.ensure_going_on()?;
-        locks += repositories::remove_locks(&repository)?;
-    }
-    if let Some(owner) = owner {
-        give_to(site.build(), owner, stop)?;
-    }
-    platform::sync_file_system(site.build())
-        .io_context(|| format!("cannot sync the file system of {}", site.build().display()))?;
-    Ok(locks)
-}
-
-fn give_to(root: &Path, owner: Owner, stop: &Stop) -> Result<()> {
-    let give = |path: &Path, metadata: &std::fs::Metadata| {
-        platform::change_owner(path, metadata, owner)
-            .io_context(|| format!("cannot change the owner of {}", path.display()))
-    };
-    let everything = Exclusions::default();
-    let walk = Walk {
-        root,
-        exclusions: &everything,
-        stop,
-    };
-    let given = AtomicU64::new(0);
-    walk.run((), |entry, ()| {
-        give(entry.path, entry.metadata)?;
-        given.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(()))
-    })?;
-    tracing::debug!(entries = given.into_inner(), root = %root.display(), "owners are set");
-    let top = std::fs::symlink_metadata(root)
-        .io_context(|| format!("cannot look at {}", root.display()))?;
-    give(root, &top)
-}
-
-/// Commits the data stores, then the home directory; all or none. Returns what stands there now, as `sites`.
-fn commit_all(sites: &[Site]) -> Result<Vec<(u64, u64)>> {
-    let mut done: Vec<super::site::Undo> = Vec::new();
-    for site in sites.iter().rev() {
-        match site.commit() {
+/// Commits the data stores, then the home directory; all or none. Returns what stands there now, in the order of
+/// `builds`.
+fn commit_all(builds: &[Build]) -> Result<Vec<(u64, u64)>> {
+    let ids = builds
+        .iter()
+        .map(Build::id_in_place)
+        .collect::<Result<_>>()?;
+    let mut done = Vec::new();
+    for build in builds.iter().rev() {
+        match build.commit() {
             Ok(undo) => done.push(undo),
             Err(error) => {
                 for undo in done.iter().rev() {
@@ -240,7 +208,12 @@ fn commit_all(sites: &[Site]) -> Result<Vec<(u64, u64)>> {
             }
         }
     }
-    sites.iter().map(|site| id_of(site.target())).collect()
+    for build in builds {
+        if let Err(error) = build.close() {
+            tracing::warn!(%error, "what shielded the restored directory is left");
+        }
+    }
+    Ok(ids)
 }
 
 fn id_of(path: &Path) -> Result<(u64, u64)> {

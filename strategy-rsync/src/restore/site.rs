@@ -1,20 +1,21 @@
 //! Where one folder is built and where it ends up.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use diy_backup_core::{Error, ErrorKind, Result, ResultExt, sync_directory};
+use diy_backup_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::folder::Role;
 use crate::platform;
-use crate::remove::remove;
 
 const INSIDE: &str = ".diy-backup-restore-";
 const MARKER: &str = ".committing";
+/// The name of what is built, in the directory that shields it.
+pub(super) const CONTENT: &str = "content";
 /// What an empty file system has of its own.
-const LOST_AND_FOUND: &str = "lost+found";
+pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
 /// One folder of a restore.
 #[derive(Debug, Clone)]
@@ -22,13 +23,14 @@ pub(super) struct Site {
     role: Role,
     /// The final place, links resolved.
     target: PathBuf,
+    /// The directory that shields what is built from everybody else.
     build: PathBuf,
     way: Way,
 }
 
 /// How what was built gets into its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// It is built beside the target and renamed to it: one step.
     Beside,
     /// The target cannot be replaced, as it is a mount point or its parent is not ours. It is built in a folder of
@@ -39,6 +41,7 @@ enum Way {
 impl Site {
     /// Makes sure that `configured` is absent or empty and can be written, and decides where to build.
     pub(super) fn plan(role: Role, configured: &Path, restore: &str) -> Result<Self> {
+        ensure_own_links(role, configured)?;
         let target = locate(configured).map_err(|error| no_parent(role, configured, error))?;
         let exists = ensure_empty(role, &target, &[])?;
         let parent = target.parent().unwrap_or(&target).to_owned();
@@ -121,9 +124,18 @@ impl Site {
         self.role
     }
 
-    /// Where the folder is built.
+    /// Returns the directory that it is built in, as [`CONTENT`].
     pub(super) fn build(&self) -> &Path {
         &self.build
+    }
+
+    /// Returns where the directory itself is built.
+    pub(super) fn content(&self) -> PathBuf {
+        self.build.join(CONTENT)
+    }
+
+    pub(super) fn way(&self) -> Way {
+        self.way
     }
 
     /// Where the folder ends up.
@@ -139,179 +151,40 @@ impl Site {
         }
     }
 
-    /// Moves what was built into its place. After an error everything is as before.
-    pub(super) fn commit(&self) -> Result<Undo> {
-        let before = fs::symlink_metadata(&self.target).ok();
-        match self.way {
-            Way::Beside => {
-                ensure_empty(self.role, &self.target, &[])?;
-                self.rename_over()?;
-            }
-            Way::Inside => {
-                ensure_empty(self.role, &self.target, &[&self.build])?;
-                if let Err(error) = self.move_up() {
-                    self.move_down()?;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(Undo {
-            site: self.clone(),
-            before,
-        })
+    /// Returns the name of the directory that it is built in, below [`place`](Self::place).
+    pub(super) fn build_name(&self) -> &OsStr {
+        self.build.file_name().unwrap_or_default()
     }
 
-    /// Whether it stands in its place, or is on its way there.
-    pub(super) fn is_committed(&self) -> Result<bool> {
-        if fs::symlink_metadata(self.marker()).is_ok() {
-            return Ok(true);
-        }
-        let is_built = fs::symlink_metadata(&self.build).is_ok();
-        Ok(!is_built && !others_in(&self.target, &[])?.is_empty())
-    }
-
-    /// Finishes a commit that was cut short, or has not begun.
-    pub(super) fn resume(&self) -> Result<()> {
-        let is_built = fs::symlink_metadata(&self.build).is_ok();
-        match self.way {
-            Way::Beside if is_built => self.commit().map(|_| ()),
-            Way::Inside if fs::symlink_metadata(self.marker()).is_ok() => self.move_up(),
-            Way::Inside if is_built => self.commit().map(|_| ()),
-            // A data store may be empty, a home directory never is.
-            _ if self.role == Role::Home && !self.is_committed()? => {
-                let message = format!(
-                    "{} is gone before it was moved into place",
-                    self.build.display()
-                );
-                Err(Error::new(ErrorKind::Damaged, message).with_hint("Restore the backup again."))
-            }
-            Way::Beside | Way::Inside => Ok(()),
-        }
-    }
-
-    /// Removes what was built, unless it stands in its place.
-    pub(super) fn discard(&self) -> Result<()> {
-        if self.way == Way::Inside && fs::symlink_metadata(self.marker()).is_ok() {
-            if fs::symlink_metadata(&self.build).is_err() {
-                return remove(&self.marker());
-            }
-            self.move_down()?;
-        }
-        remove(&self.build)
-    }
-
-    fn rename_over(&self) -> Result<()> {
-        let shown = || {
-            format!(
-                "cannot move {} to {}",
-                self.build.display(),
-                self.target.display()
-            )
-        };
-        if cfg!(not(unix)) && self.target.exists() {
-            fs::remove_dir(&self.target).io_context(shown)?;
-        }
-        fs::rename(&self.build, &self.target).map_err(|error| match error.kind() {
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => not_empty(
-                self.role,
-                &self.target,
-                "something that was not there before",
-            ),
-            _ => Error::io(shown(), error),
-        })?;
-        sync_directory(self.place())
+    /// Returns the name of the file that says that a move of single entries has begun, below [`place`](Self::place).
+    pub(super) fn marker_name(&self) -> OsString {
+        let mut name = self.build_name().to_owned();
+        name.push(MARKER);
+        name
     }
 
     fn marker(&self) -> PathBuf {
-        let mut path = self.build.clone().into_os_string();
-        path.push(MARKER);
-        path.into()
+        self.build.with_file_name(self.marker_name())
     }
 
-    /// Moves the entries of what was built to the target. Goes on where an earlier call has ended.
-    fn move_up(&self) -> Result<()> {
-        let marker = self.marker();
-        platform::create_private_file(&marker)
-            .and_then(|file| file.sync_all())
-            .io_context(|| format!("cannot write {}", marker.display()))?;
-        sync_directory(&self.target)?;
-        if let Ok(attributes) = fs::symlink_metadata(&self.build) {
-            for name in names_in(&self.build)? {
-                let (from, to) = (self.build.join(&name), self.target.join(&name));
-                if name == LOST_AND_FOUND && to.is_dir() {
-                    // The file system has one of its own, and this one says nothing here.
-                    remove(&from)?;
-                    continue;
-                }
-                rename(&from, &to)?;
-            }
-            self.give_attributes(&attributes)?;
-            fs::remove_dir(&self.build)
-                .io_context(|| format!("cannot remove {}", self.build.display()))?;
-            sync_directory(&self.target)?;
-            remove(&marker)?;
-            // Removing names has changed the time of the folder once more.
-            self.give_attributes(&attributes)?;
-        } else {
-            remove(&marker)?;
-        }
-        sync_directory(&self.target)
+    pub(super) fn has_marker(&self) -> bool {
+        fs::symlink_metadata(self.marker()).is_ok()
     }
 
-    fn give_attributes(&self, attributes: &Metadata) -> Result<()> {
-        platform::copy_attributes(attributes, &self.target).io_context(|| {
-            format!(
-                "cannot set mode, owner and times of {}",
-                self.target.display()
-            )
-        })
+    /// Makes sure that the target is still absent or empty.
+    pub(super) fn ensure_target_empty(&self) -> Result<()> {
+        ensure_empty(self.role, &self.target, &[&self.build]).map(|_| ())
     }
 
-    /// Takes [`move_up`](Self::move_up) back.
-    fn move_down(&self) -> Result<()> {
-        platform::create_private_folder(&self.build)
-            .io_context(|| format!("cannot make {}", self.build.display()))?;
-        let marker = self.marker();
-        for name in others_in(&self.target, &[&self.build, &marker])? {
-            rename(&self.target.join(&name), &self.build.join(&name))?;
-        }
-        sync_directory(&self.target)?;
-        remove(&marker)
+    /// Returns the error for a target that is not empty any more.
+    pub(super) fn filled_meanwhile(&self) -> Error {
+        let found = "something that was not there before";
+        not_empty(self.role, &self.target, found)
     }
-}
 
-/// A commit that can still be taken back.
-#[derive(Debug)]
-pub(super) struct Undo {
-    site: Site,
-    /// The empty folder that was there.
-    before: Option<Metadata>,
-}
-
-impl Undo {
-    /// Makes the target what it was; what was built is where it was built again.
-    pub(super) fn undo(&self) -> Result<()> {
-        let Site {
-            target, build, way, ..
-        } = &self.site;
-        match way {
-            Way::Beside => {
-                rename(target, build)?;
-                if let Some(before) = &self.before {
-                    platform::create_private_folder(target)
-                        .and_then(|()| platform::copy_attributes(before, target))
-                        .io_context(|| format!("cannot make {} anew", target.display()))?;
-                }
-                sync_directory(self.site.place())
-            }
-            Way::Inside => {
-                self.site.move_down()?;
-                match &self.before {
-                    Some(before) => self.site.give_attributes(before),
-                    None => Ok(()),
-                }
-            }
-        }
+    /// Returns the names in the target that belong to nobody: neither to this restore nor to the file system.
+    pub(super) fn others_in_target(&self) -> Result<Vec<OsString>> {
+        others_in(&self.target, &[&self.build, &self.marker()])
     }
 }
 
@@ -320,11 +193,6 @@ fn beside(target: &Path) -> OsString {
     name.push(target.file_name().unwrap_or_default());
     name.push(".restore-");
     name
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to)
-        .io_context(|| format!("cannot move {} to {}", from.display(), to.display()))
 }
 
 /// Where `path` leads, whether or not there is something.
@@ -342,6 +210,25 @@ fn locate(path: &Path) -> io::Result<PathBuf> {
     let parent = path.parent().ok_or(io::ErrorKind::NotFound)?;
     let name = path.file_name().ok_or(io::ErrorKind::NotFound)?;
     Ok(fs::canonicalize(parent)?.join(name))
+}
+
+/// Refuses a path that another user can lead elsewhere: root would write where that user says.
+fn ensure_own_links(role: Role, configured: &Path) -> Result<()> {
+    for path in configured.ancestors() {
+        if let Ok(metadata) = fs::symlink_metadata(path)
+            && metadata.is_symlink()
+            && !platform::is_trustworthy(&metadata)
+        {
+            let message = format!(
+                "{role} cannot be restored to {}: {} is a link that belongs to another user",
+                configured.display(),
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Check, message)
+                .with_hint("Configure the path that the link leads to, in the section [home]."));
+        }
+    }
+    Ok(())
 }
 
 fn no_parent(role: Role, configured: &Path, error: io::Error) -> Error {
@@ -379,6 +266,14 @@ fn ensure_empty(role: Role, target: &Path, known: &[&Path]) -> Result<bool> {
         .collect();
     if others.len() > names.len() {
         names.push(format!("{} more", others.len() - names.len()));
+    }
+    let is_mounted =
+        |name: &OsString| platform::is_mount_point(&target.join(name)).unwrap_or(false);
+    if let Some(mounted) = others.iter().find(|name| is_mounted(name)) {
+        return Err(not_empty(role, target, &names.join(", ")).with_hint(format!(
+            "A file system is mounted at {}: unmount it, restore, move what belongs there onto it and mount it again; or restore a backup of the shared home alone straight to it.",
+            target.join(mounted).display()
+        )));
     }
     Err(not_empty(role, target, &names.join(", ")))
 }

@@ -263,6 +263,7 @@ mod tests {
     fn watched(root: &Path) -> [Watched; 1] {
         let mut folder = Folder {
             role: crate::folder::Role::Home,
+            layout: crate::layout::Layout::Whole,
             source: root.join("home"),
             copy: PathBuf::new(),
             exclusions: Exclusions::default(),

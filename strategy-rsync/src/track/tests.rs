@@ -24,6 +24,7 @@ impl Bench {
         fill(&source);
         let mut folder = Folder {
             role: Role::Home,
+            layout: crate::layout::Layout::Whole,
             source,
             copy: root.path().join("copy"),
             exclusions: Exclusions::default(),
@@ -291,6 +292,7 @@ fn nothing_of_many_writers_is_lost() {
 fn folders_that_cannot_be_watched_are_refused_with_the_reason() {
     let proc = Folder {
         role: Role::Home,
+        layout: crate::layout::Layout::Whole,
         source: "/proc".into(),
         copy: "/nowhere".into(),
         exclusions: Exclusions::default(),

@@ -1,6 +1,7 @@
 //! Restores that die at every point, and what a later run makes of them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use diy_backup_core::{Committed, HomeStrategy, Leftover};
@@ -34,7 +35,14 @@ impl Crash {
         target.with_file_name(format!(".{name}.restore-{}", id()))
     }
 
-    fn build(folder: &Path) {
+    /// What a restore has built in the directory `shield`, which nobody else can enter.
+    fn build(shield: &Path) {
+        fs::create_dir(shield).unwrap();
+        fs::set_permissions(shield, fs::Permissions::from_mode(0o700)).unwrap();
+        Self::fill(&shield.join("content"));
+    }
+
+    fn fill(folder: &Path) {
         fs::create_dir_all(folder.join("shared/data")).unwrap();
         fs::write(folder.join("shared/file"), "x").unwrap();
     }
@@ -68,7 +76,7 @@ async fn a_data_store_in_its_place_brings_the_home_to_its_own() {
     let Some(crash) = Crash::new() else { return };
     let (home, store) = (Crash::beside(&crash.home), Crash::beside(&crash.store));
     Crash::build(&home);
-    Crash::build(&crash.store);
+    Crash::fill(&crash.store);
     for path in [&home, &store] {
         assert_eq!(crash.committed(path).await, Committed::Yes);
     }
@@ -89,11 +97,12 @@ fn inside(crash: &Crash, moved: bool) -> (PathBuf, PathBuf) {
     let marker = crash
         .home
         .join(format!(".diy-backup-restore-{}.committing", id()));
+    fs::create_dir(&crash.home).unwrap();
     Crash::build(&build);
-    fs::write(build.join("second"), "y").unwrap();
+    fs::write(build.join("content/second"), "y").unwrap();
     if moved {
         fs::write(&marker, "").unwrap();
-        fs::rename(build.join("second"), crash.home.join("second")).unwrap();
+        fs::rename(build.join("content/second"), crash.home.join("second")).unwrap();
     }
     (build, marker)
 }
@@ -136,12 +145,43 @@ async fn a_path_that_no_configured_folder_explains_is_not_touched() {
         .discard(&leftover(&stranger))
         .await
         .unwrap_err();
-    assert!(stranger.join("shared/file").exists());
+    assert!(stranger.join("content/shared/file").exists());
     crash
         .strategy
         .discard(&leftover(&crash.bench.path("gone")))
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_died_after_its_last_rename_leaves_nothing() {
+    for inside in [false, true] {
+        let Some(crash) = Crash::new() else { return };
+        Crash::fill(&crash.home);
+        let shield = if inside {
+            crash.home.join(format!(".diy-backup-restore-{}", id()))
+        } else {
+            Crash::beside(&crash.home)
+        };
+        Crash::build(&shield);
+        fs::remove_dir_all(shield.join("content")).unwrap();
+        assert_eq!(crash.committed(&shield).await, Committed::Yes);
+        let restore = crash.strategy.restore().unwrap();
+        restore.resume_commit(&leftover(&shield)).await.unwrap();
+        assert!(!shield.exists() && crash.home.join("shared/file").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_others_can_enter_is_nothing_that_a_restore_made() {
+    let Some(crash) = Crash::new() else { return };
+    let build = Crash::beside(&crash.home);
+    Crash::build(&build);
+    fs::set_permissions(&build, fs::Permissions::from_mode(0o755)).unwrap();
+    let restore = crash.strategy.restore().unwrap();
+    restore.resume_commit(&leftover(&build)).await.unwrap_err();
+    crash.strategy.discard(&leftover(&build)).await.unwrap_err();
+    assert!(build.join("content/shared/file").exists() && !crash.home.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,12 +19,17 @@ mod decay;
 mod exclusions;
 #[cfg(test)]
 mod handed_down;
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod random_changes;
 #[cfg(test)]
 mod random_trees;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod sources;
 #[cfg(test)]

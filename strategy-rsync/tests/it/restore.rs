@@ -81,6 +81,67 @@ async fn a_target_with_something_in_it_is_refused_and_untouched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn data_stores_go_to_their_own_places_whatever_their_order() {
+    let Some(bench) = Bench::with(2, Names::Plain, "home") else {
+        return;
+    };
+    for number in 0..2 {
+        let mark = bench.path(&format!("ds{number}/mark"));
+        fs::write(mark, number.to_string()).unwrap();
+    }
+    let artifact = bench.back_up("").await;
+    let original = bench.path("original");
+    fs::create_dir(&original).unwrap();
+    for name in ["home", "ds0", "ds1"] {
+        fs::rename(bench.path(name), original.join(name)).unwrap();
+    }
+    let cx = restore_context(&bench, &artifact);
+    let (home, one, other) = (bench.path("home"), bench.path("ds1"), bench.path("ds0"));
+    restore(&bench, &cx, &home, &[&one, &other], "")
+        .await
+        .unwrap();
+    assert_same(&original.join("ds1"), &Exclusions::none(), &one);
+    assert_same(&original.join("ds0"), &Exclusions::none(), &other);
+    // A data store that has moved, beside one that has not.
+    for name in ["home", "ds0", "ds1"] {
+        fs::remove_dir_all(bench.path(name)).unwrap();
+    }
+    let moved = bench.path("elsewhere");
+    restore(&bench, &cx, &home, &[&moved, &other], "")
+        .await
+        .unwrap();
+    assert_same(&original.join("ds1"), &Exclusions::none(), &moved);
+    assert_same(&original.join("ds0"), &Exclusions::none(), &other);
+    assert!(
+        cx.events()
+            .warnings()
+            .join(
+                "
+"
+            )
+            .contains("elsewhere")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_stores_that_could_be_any_are_refused_by_name() {
+    let Some(bench) = Bench::with(2, Names::Plain, "home") else {
+        return;
+    };
+    let artifact = bench.back_up("").await;
+    let cx = restore_context(&bench, &artifact);
+    let (home, one, other) = (bench.path("to"), bench.path("x"), bench.path("y"));
+    let refused = restore(&bench, &cx, &home, &[&one, &other], "").await;
+    let error = refused.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Check);
+    for path in ["ds0", "ds1", "x", "y"] {
+        let path = bench.path(path).display().to_string();
+        assert!(error.to_string().contains(&path), "{error}");
+    }
+    assert!(!home.exists() && !one.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_number_of_data_stores_is_refused() {
     let Some(bench) = Bench::with(1, Names::Plain, "home") else {
         return;
