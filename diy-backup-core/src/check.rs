@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::findings::{Finding, Findings, Severity};
 use crate::inventory::Shrink;
 use crate::manifest::PartName;
+use crate::properties;
 use crate::shrink::SourceRecord;
 use crate::site::Site;
 use crate::strategy::{CheckContext, HomeCoverage, Pinning, Purpose};
@@ -103,12 +104,14 @@ pub(crate) async fn check_with(
     let mut bitbucket_version = None;
     let mut source = SourceRecord::default();
     if folders_are_sound {
-        let (bitbucket, home, database) = tokio::join!(
+        let (bitbucket, home, database, properties) = tokio::join!(
             bitbucket::check(site),
             site.home.check(&cx),
-            site.database.check(&cx)
+            site.database.check(&cx),
+            properties::check(site)
         );
         findings.merge(bitbucket.findings);
+        findings.merge(properties);
         bitbucket_version = bitbucket.version;
         let mut staged = Findings::new();
         let mut counted = BTreeMap::new();

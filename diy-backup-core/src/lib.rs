@@ -46,6 +46,7 @@ mod moment;
 mod patience;
 mod phase;
 mod platform;
+mod properties;
 mod reconcile;
 mod recover;
 mod refused;

@@ -16,6 +16,7 @@ use crate::journal::{Journal, Operation, Step};
 use crate::manifest::{PartName, PhaseSeconds};
 use crate::phase::Phase;
 use crate::platform;
+use crate::properties;
 use crate::reconcile::{CORE, WORK_FOLDER};
 use crate::run::Run;
 use crate::site::Site;
@@ -67,6 +68,9 @@ pub async fn restore(
     let cx = context(&run, &entry, &journal);
     let restored = restore_entry(&mut run, &entry, &cx, &journal).await;
     run.end(&journal, restored).await?;
+    for warning in properties::warnings_after_restore(site).await {
+        run.events.warning(warning);
+    }
     run.events.message(format!("{} is restored", entry.id));
     Ok(RestoreReport {
         id: entry.id,

@@ -69,6 +69,10 @@ pub(crate) fn open_own_file(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
+pub(crate) fn open_without_waiting(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
 pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }

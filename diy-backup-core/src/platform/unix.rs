@@ -100,6 +100,13 @@ pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Opens a file for reading, also when it is a pipe that nobody writes to.
+pub(crate) fn open_without_waiting(path: &Path) -> io::Result<File> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
 /// Makes a folder and its missing parents, its owner's alone from their creation.
 pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new()

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 
 use diy_backup_core::{
-    Artifact, BackupContext, CheckContext, Committed, Control, DbStrategy, Error, ErrorKind,
-    Findings, HomeStrategy, Inventory, Leftover, LockWindow, Pinning, Released, Restore,
+    Artifact, BackupContext, CheckContext, Committed, Control, DatabaseAddress, DbStrategy, Error,
+    ErrorKind, Findings, HomeStrategy, Inventory, Leftover, LockWindow, Pinning, Released, Restore,
     RestoreContext, RestoreSession, RestoreSource, Result, ResultExt, Session, async_trait,
 };
 use tokio::sync::{Notify, watch};
@@ -70,6 +70,7 @@ pub(crate) struct Part {
     findings: Mutex<Findings>,
     taken: Mutex<Inventory>,
     pinning: Mutex<Pinning>,
+    address: Mutex<Option<DatabaseAddress>>,
     gate: Notify,
     /// How many threads hang here.
     hanging: (Mutex<u32>, Condvar),
@@ -100,6 +101,7 @@ impl Fake {
             findings: Mutex::default(),
             taken: Mutex::default(),
             pinning: Mutex::new(Pinning::None),
+            address: Mutex::default(),
             gate: Notify::new(),
             hanging: Default::default(),
         }))
@@ -149,6 +151,11 @@ impl Fake {
 
     pub(crate) fn pins(&self, pinning: Pinning) {
         *self.0.pinning.lock().unwrap() = pinning;
+    }
+
+    /// The database is the one at `address`.
+    pub(crate) fn is_at(&self, address: DatabaseAddress) {
+        *self.0.address.lock().unwrap() = Some(address);
     }
 
     pub(crate) fn did(&self, step: Step) -> bool {
@@ -352,6 +359,10 @@ impl HomeStrategy for Fake {
 impl DbStrategy for Fake {
     fn name(&self) -> &'static str {
         self.0.name()
+    }
+
+    fn address(&self) -> Option<DatabaseAddress> {
+        self.0.address.lock().unwrap().clone()
     }
 
     async fn check(&self, cx: &CheckContext) -> Result<Findings> {

@@ -12,6 +12,7 @@ mod fakes;
 mod faults;
 mod gateway;
 mod hanging;
+mod instance_files;
 mod journals;
 mod properties;
 mod recovery;
