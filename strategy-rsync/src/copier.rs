@@ -89,7 +89,7 @@ impl Copier {
         let scan = Scan {
             folder: folder.clone(),
             proven_until,
-            began: SystemTime::now(),
+            began: platform::file_clock(),
             list: list_path(folder),
         };
         let list = scan.list.clone();

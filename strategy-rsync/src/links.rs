@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use diy_backup_core::Result;
 
 use crate::folder::Folder;
-use crate::platform::Facts;
+use crate::platform::{self, Facts};
 use crate::sync::{into_inner, lock};
 use crate::times::TICK;
 use crate::walk::{Stop, Walk};
@@ -155,7 +155,7 @@ impl Linked {
 
 /// Returns the instant for [`Links::note`], of a look that begins now.
 pub(crate) fn look_begins() -> SystemTime {
-    let now = SystemTime::now();
+    let now = platform::file_clock();
     now.checked_sub(TICK).unwrap_or(now)
 }
 

@@ -250,7 +250,7 @@ impl RsyncSession {
     async fn capture_by_looking_at_all(&mut self) -> Result<()> {
         let copier = &self.copier;
         let passes = self.folders.iter_mut().map(|copied| async move {
-            let began = SystemTime::now();
+            let began = platform::file_clock();
             let proven_until = set_back(copied.began);
             copied.census = copier
                 .pass(&copied.folder, proven_until, &Quiet::Yes)
@@ -280,7 +280,7 @@ async fn look_for_decay(
     stamps: Stamps,
     events: &Events,
 ) -> Result<()> {
-    let now = SystemTime::now();
+    let now = platform::file_clock();
     let until = proven.until(folder, now);
     if until == SystemTime::UNIX_EPOCH || until == set_back(now) {
         // There is no copy, or nothing is known of it: all of it is compared.
@@ -330,7 +330,7 @@ async fn first_live_pass(
     quiet: &Quiet,
     tracking: Option<&Tracking>,
 ) -> Result<(SystemTime, Census)> {
-    let began = SystemTime::now();
+    let began = platform::file_clock();
     let until = proven.until(folder, began);
     let is_new = until == set_back(began);
     let mut draft = None;
@@ -377,7 +377,7 @@ async fn live_passes(
 ) -> Result<(SystemTime, Census)> {
     let mut passes = 0;
     loop {
-        let (began, clock) = (SystemTime::now(), Instant::now());
+        let (began, clock) = (platform::file_clock(), Instant::now());
         let until = proven.until(folder, began);
         let census = match copier.pass(folder, until, quiet).await {
             Ok(census) => census,

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use diy_backup_core::{Error, ErrorKind, Result, ResultExt};
 
 use crate::folder::Folder;
-use crate::platform::Facts;
+use crate::platform::{self, Facts};
 use crate::sync::{into_inner, lock};
 use crate::track::{self, Change, Dirty, Full, Unavailable};
 use crate::walk::{Stop, Walk, names_in};
@@ -40,7 +40,7 @@ pub(crate) struct Moment {
 impl Moment {
     pub(crate) fn now() -> Self {
         Self {
-            at: SystemTime::now(),
+            at: platform::file_clock(),
             clock: Instant::now(),
         }
     }
@@ -49,7 +49,7 @@ impl Moment {
     pub(crate) fn change_time(self) -> SystemTime {
         let expected = self.at + self.clock.elapsed();
         let set_back = expected
-            .duration_since(SystemTime::now())
+            .duration_since(platform::file_clock())
             .unwrap_or_default();
         self.at
             .checked_sub(set_back + TICK)

@@ -15,6 +15,7 @@ use crate::config::TrackChanges;
 use crate::copier::{Copier, Quiet};
 use crate::folder::Folder;
 use crate::links::{Links, look_begins};
+use crate::platform;
 use crate::survey::{Plan, Survey};
 use crate::times::Moment;
 use crate::track::{Change, Dirty, Lost, Unavailable};
@@ -295,7 +296,7 @@ async fn capture_folder(
     if !plan.unsettled.is_empty() {
         // Looking for their other names takes less than a pass over everything.
         // Nothing changes meanwhile, and whatever did would be told.
-        look_for_links(copier, copied, SystemTime::now() + DRAINED).await?;
+        look_for_links(copier, copied, platform::file_clock() + DRAINED).await?;
         plan = survey(copier, copied, dirty).await?;
     }
     if let Some(path) = plan.unsettled.first() {

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 use diy_backup_core::BackupId;
-use diy_backup_testkit::{HomeBuilder, Simulator};
+use diy_backup_testkit::{HomeBuilder, MemoryRows, Simulator};
 use serde_json::{Value, json};
 
-use crate::site::{BITBUCKET_PASSWORD, Config, Folder, names};
+use crate::site::{BITBUCKET_PASSWORD, Config, Finished, Folder, names};
 
 const YEAR: i64 = 365 * 24 * 3600;
 
@@ -176,6 +179,37 @@ fn a_clock_that_was_ahead_or_is_behind_costs_no_backup() {
         assert_eq!(config.ids(), [newest, id.clone()]);
         newest = id;
     }
+}
+
+#[test]
+fn a_program_with_another_clock_than_the_kernel_takes_good_backups() {
+    let has_faketime = Command::new("faketime").arg("--version").output();
+    if !has_faketime.is_ok_and(|output| output.status.success()) {
+        diy_backup_testkit::report_skipped(&"faketime is not installed");
+        return;
+    }
+    let mut instance = Instance::new();
+    let rows = Arc::new(MemoryRows::new());
+    // People push before, during and after.
+    let simulator = Simulator::builder().credentials("backup", BITBUCKET_PASSWORD);
+    let simulator = simulator.home(instance.folder.join("home")).database(rows);
+    let pushing = simulator.pause(Duration::from_millis(20));
+    instance.simulator = pushing.start_blocking().unwrap();
+    let config = instance.keeping(9);
+    let mut ids = vec![config.backed_up()];
+    for clock in ["+1y", "-1y", "+0d"] {
+        let plain = config.command(&["--json", "backup"]);
+        let mut command = Command::new("faketime");
+        command.args(["-f", clock]);
+        command.arg(plain.get_program()).args(plain.get_args());
+        command.env("BITBUCKET_PASSWORD", BITBUCKET_PASSWORD);
+        // The kernel goes by its own clock for how long a thread waits.
+        command.env("DONT_FAKE_MONOTONIC", "1");
+        let finished = Finished::of(command.output().unwrap()).expect(0);
+        ids.push(id_of(&finished.summary()));
+        assert_eq!(config.ids(), ids);
+    }
+    config.run(&["verify", "--all"]).expect(0);
 }
 
 #[test]

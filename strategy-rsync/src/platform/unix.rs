@@ -138,6 +138,16 @@ pub(crate) fn sync_entry(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Returns the time by the clock that the kernel stamps files with.
+pub(crate) fn file_clock() -> SystemTime {
+    // Not the standard library's: a process may be given another time than the machine's (`faketime`), files are not.
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    u64::try_from(time.tv_sec).map_or(SystemTime::UNIX_EPOCH, |seconds| {
+        let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
+        SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
+    })
+}
+
 /// Returns `true` where a file may have another inode number when it is looked at the next time.
 #[cfg(target_os = "linux")]
 pub(crate) fn numbers_files_anew(path: &Path) -> bool {
