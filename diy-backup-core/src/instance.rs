@@ -19,7 +19,8 @@ const MAX_BYTES: usize = 64 * 1024;
 /// What tells one instance from another of the same name. A manifest records it, so that instances that keep their
 /// backups in one place leave each other's alone.
 ///
-/// Two identities are the same instance's if their URLs are the same, or if both the ID and the home directory are.
+/// Two identities are the same instance's if their URLs are the same, or if both the ID and the home directory are. The
+/// latter is also true of a machine and its clone, which others use under another URL: they are two instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 #[non_exhaustive]
@@ -30,6 +31,9 @@ pub struct InstanceIdentity {
     /// The machine, where the URL means whatever machine it is used on: `http://localhost:7990`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// The machine that the backup was taken on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// The home directory, where it is one on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub home: Option<String>,
@@ -73,6 +77,7 @@ impl InstanceIdentity {
             host: url
                 .filter(|url| is_loopback(url))
                 .and_then(|_| platform::host_name()),
+            machine: platform::host_name(),
             home: home.map(|home| home.display().to_string()),
             id,
         }
@@ -82,7 +87,18 @@ impl InstanceIdentity {
     pub fn is_same(&self, other: &Self) -> bool {
         let same_url = self.url.is_some() && self.url == other.url && self.host == other.host;
         let same_id = self.id.is_some() && self.id == other.id && self.home == other.home;
-        same_url || same_id
+        same_url || (same_id && !self.may_be_clone_of(other))
+    }
+
+    /// A URL that changes and a machine that changes are one instance each. Both at once are a copy of the state
+    /// directory, whose ID is not of this instance. A container has another name in every run, but one URL.
+    fn may_be_clone_of(&self, other: &Self) -> bool {
+        let differ = |one: &Option<String>, other: &Option<String>| {
+            one.is_some() && other.is_some() && one != other
+        };
+        // A URL of the loopback interface is another one on each machine.
+        differ(&self.host, &other.host)
+            || (differ(&self.url, &other.url) && differ(&self.machine, &other.machine))
     }
 
     /// Returns whose backup `entry` is, seen from this instance.
@@ -189,6 +205,7 @@ mod tests {
         InstanceIdentity {
             url: url.as_ref().map(normalised),
             host: None,
+            machine: None,
             home: Some(home.to_owned()),
             id: id.map(str::to_owned),
         }
@@ -219,6 +236,27 @@ mod tests {
         assert!(!identity(None, "/mesh", None).is_same(&identity(None, "/mesh", None)));
         let moved = identity(Some("https://new"), "/mesh", Some("1"));
         assert!(moved.is_same(&identity(Some("https://old"), "/mesh", Some("1"))));
+    }
+
+    #[test]
+    fn a_clone_of_the_machine_under_another_url_is_another_instance() {
+        let on = |machine: &str, url: Option<&str>| InstanceIdentity {
+            machine: Some(machine.to_owned()),
+            ..identity(url, "/home", Some("1"))
+        };
+        let production = on("one", Some("https://bitbucket"));
+        assert!(!production.is_same(&on("other", Some("https://test"))));
+        assert!(production.is_same(&on("other", Some("https://bitbucket"))));
+        assert!(production.is_same(&on("one", Some("https://new"))));
+        let unknown = identity(Some("https://new"), "/home", Some("1"));
+        assert!(production.is_same(&unknown));
+        assert!(on("one", None).is_same(&on("other", None)));
+        let local = |host: &str| InstanceIdentity {
+            host: Some(host.to_owned()),
+            ..on(host, Some("http://localhost:7990"))
+        };
+        assert!(local("one").is_same(&local("one")));
+        assert!(!local("one").is_same(&local("other")));
     }
 
     #[test]
