@@ -24,7 +24,7 @@ pub(crate) struct LastGood {
 }
 
 /// A directory, known again by more than its path: another file system may be mounted there, or none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct KnownDirectory {
     pub(crate) path: PathBuf,
@@ -78,6 +78,21 @@ impl LastGood {
 }
 
 impl KnownDirectory {
+    /// Returns `true` if both are one directory, perhaps after its file system was mounted anew.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        // The number of a device is given out anew whenever a file system without one of its own (NFS, Btrfs) is
+        // mounted, and by what comes first for all others. When the directory was made stays, where it is known.
+        let same_device = self.born.is_some()
+            || self.device == other.device
+            || [self, other]
+                .iter()
+                .all(|directory| platform::is_anonymous(directory.device));
+        self.path == other.path
+            && self.inode == other.inode
+            && self.born == other.born
+            && same_device
+    }
+
     /// Looks at the directory at `path`; `None` when there is none.
     pub(crate) async fn look(path: &Path) -> Option<Self> {
         let path = path.to_owned();
@@ -90,6 +105,8 @@ impl KnownDirectory {
         let metadata = std::fs::metadata(path).ok().filter(Metadata::is_dir)?;
         let born = metadata.created().ok();
         let born = born.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        // Some file systems have the field and leave it empty.
+        let born = born.filter(|since| !since.is_zero());
         Some(Self {
             path: path.to_owned(),
             device: platform::device_of(&metadata),
@@ -101,4 +118,43 @@ impl KnownDirectory {
 
 fn path_in(state: &Path) -> PathBuf {
     state.join("last-good.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(device: u64, inode: u64, born: Option<u64>) -> KnownDirectory {
+        KnownDirectory {
+            path: "/archives".into(),
+            device,
+            inode,
+            born,
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_directory_is_known_again_after_its_file_system_was_mounted_anew() {
+        let disk = |minor| rustix::fs::makedev(8, minor);
+        let network = |minor| rustix::fs::makedev(0, minor);
+        for (before, now, same) in [
+            // A disk that came up under another name.
+            ((disk(1), 2, Some(5)), (disk(17), 2, Some(5)), true),
+            // The directory below the mount point, and another disk.
+            ((disk(1), 2, Some(5)), (disk(1), 77, Some(9)), false),
+            ((disk(1), 2, Some(5)), (disk(17), 2, Some(9)), false),
+            ((network(40), 2, None), (network(51), 2, None), true),
+            ((network(40), 2, None), (network(51), 3, None), false),
+            ((network(40), 2, None), (disk(1), 2, None), false),
+            ((disk(1), 2, None), (disk(17), 2, None), false),
+            ((network(40), 2, None), (disk(1), 2, Some(9)), false),
+        ] {
+            let (one, other) = (
+                directory(before.0, before.1, before.2),
+                directory(now.0, now.1, now.2),
+            );
+            assert_eq!(one.is_same(&other), same, "{one:?} {other:?}");
+        }
+    }
 }

@@ -124,7 +124,7 @@ impl SourceRecord {
                 );
                 report(shrink, &subject, message, &mut self.doubts, findings);
             }
-            Some(now) if now != known => {
+            Some(now) if !now.is_same(known) => {
                 let message = format!(
                     "another directory is in the place of the one for archives that the backup {id} was stored in, and holds no backup of this instance: is its file system not mounted?"
                 );
@@ -190,7 +190,7 @@ impl SourceRecord {
             return Ok(());
         };
         let now = KnownDirectory::look(&seen.path).await;
-        if now.as_ref() == Some(seen) {
+        if now.as_ref().is_some_and(|now| now.is_same(seen)) {
             return Ok(());
         }
         // A file system that was mounted again meanwhile may have another number.

@@ -45,6 +45,10 @@ pub(crate) fn device_of(_: &Metadata) -> u64 {
     0
 }
 
+pub(crate) fn is_anonymous(_: u64) -> bool {
+    false
+}
+
 pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }

@@ -91,6 +91,11 @@ pub(crate) fn device_of(metadata: &Metadata) -> u64 {
     metadata.dev()
 }
 
+/// Returns `true` if `device` is a number that a file system without a device of its own was given when it was mounted.
+pub(crate) fn is_anonymous(device: u64) -> bool {
+    cfg!(target_os = "linux") && rustix::fs::major(device as rustix::fs::Dev) == 0
+}
+
 /// Opens a new file for writing that is its owner's alone from its creation; fails if there is one.
 pub(crate) fn create_private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
