@@ -72,7 +72,9 @@ fn without_archive(directory: &Path, id: &BackupId) -> Option<BackupEntry> {
     };
     // A run renames a new archive from a hidden name, and one that it deletes to another: a look at the hidden names
     // before and after the look at the final one sees it under either, whenever the rename comes.
-    if is_hidden() || path.symlink_metadata().is_ok() || is_hidden() {
+    // A directory, or a link to a disk that is not mounted, is no archive. What else fails says so as an entry.
+    let is_there = || !matches!(size_of(&path), Ok(None));
+    if is_hidden() || is_there() || is_hidden() {
         return None;
     }
     if !manifest_path(directory, id).exists() {

@@ -134,6 +134,24 @@ async fn a_manifest_whose_archive_is_gone_is_listed_and_can_be_deleted() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_under_the_name_of_an_archive_does_not_hide_that_it_is_lost() {
+    let site = Site::small(Compression::Zstd);
+    for second in [3, 4, 5] {
+        site.store(second).await.unwrap();
+    }
+    let archive = |second| site.archives().join(format!("{}.tar.zst", id(second)));
+    for second in [4, 5] {
+        fs::remove_file(archive(second)).unwrap();
+    }
+    fs::create_dir(archive(4)).unwrap();
+    std::os::unix::fs::symlink("/nowhere/archive.tar.zst", archive(5)).unwrap();
+    let listed = site.archive.list().await.unwrap();
+    let damaged = |second: usize| listed[second].damage().is_some();
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    assert!(!damaged(0) && damaged(1) && damaged(2), "{listed:?}");
+}
+
+#[tokio::test]
 async fn a_deleted_backup_is_gone_with_its_manifest() {
     let site = Site::small(Compression::Zstd);
     let first = site.store(3).await.unwrap();
