@@ -69,14 +69,15 @@ async fn with_site(
 ) -> Result<Exit> {
     let site = config::load(config, registry)?;
     let printer = Arc::new(Printer::start(format));
+    let observer: Arc<dyn Observer> = printer.clone();
     let control = Control::new();
     if is_a_run(command) {
-        signals::listen(control.clone(), site.backup.state.as_path().to_owned());
+        signals::listen(control.clone(), &observer);
     }
     let task = Task {
         site,
         control,
-        observer: printer.clone(),
+        observer,
         format,
     };
     let result = task.perform(command).await;

@@ -63,6 +63,8 @@ pub fn run(registry: &Registry) -> ExitCode {
     output::start_logging(&args);
     keep_private();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        // One that hangs in a call of the operating system must not be the last: something has to drive the timers.
+        .worker_threads(WORKERS.max(available_cores()))
         .enable_all()
         .build()
     {
@@ -73,6 +75,13 @@ pub fn run(registry: &Registry) -> ExitCode {
     // A blocking read that nobody waits for any more must not keep the process alive.
     runtime.shutdown_background();
     exit.into()
+}
+
+/// How many threads there are at least for what does not block.
+const WORKERS: usize = 4;
+
+fn available_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// Whatever this process and its tools create is for its owner alone, unless they say otherwise.

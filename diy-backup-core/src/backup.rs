@@ -212,7 +212,7 @@ async fn ready(
     let (site, control) = (run.site, run.control.clone());
     run.hold_staging()?;
     claim::claim(site)?;
-    let client = site.client().await?;
+    let client = control.unless_cancelled(site.client()).await?;
     let checked = control.unless_cancelled(check::check_with(
         site,
         Purpose::Backup,

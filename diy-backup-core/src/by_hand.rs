@@ -23,7 +23,7 @@ pub async fn unlock(
     control: &Control,
     observer: Arc<dyn Observer>,
 ) -> Result<()> {
-    let client = site.required_client().await?;
+    let client = control.unless_cancelled(site.required_client()).await?;
     let events = Events::new(observer);
     let recorded = Recorded::read(site, Need::of(token.as_ref()), &events)?;
     let given = token.map(|token| UnlockToken::from(token.expose_secret().to_owned()));

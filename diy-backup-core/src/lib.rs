@@ -76,7 +76,7 @@ pub use catalog::{
 pub use check::{CheckReport, check};
 pub use config::{
     AbsolutePath, BackupSettings, ConfigSource, Downtime, HumanDuration, InstanceKind,
-    InstanceSettings, RetentionSettings, Secret, Section,
+    InstanceSettings, Proxy, RetentionSettings, Secret, Section,
 };
 pub use control::{CancelReason, Control};
 pub use durable::{remove as remove_durably, sync_directory, write_private};

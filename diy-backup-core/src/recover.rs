@@ -218,7 +218,7 @@ async fn free_by_damaged(
         "{}: unlocking with what looks like a token in it",
         crate::error::chain(&damaged)
     ));
-    let client = site.required_client().await?;
+    let client = control.unless_cancelled(site.required_client()).await?;
     let scratch = JournalRecord::new(Operation::Backup, BackupId::now(&site.instance.name), None);
     let journal = Journal::in_memory(JournalRecord {
         other_tokens: tokens,
@@ -228,7 +228,7 @@ async fn free_by_damaged(
 }
 
 async fn free(site: &Site, journal: &Journal, events: &Events, control: &Control) -> Result<()> {
-    let client = site.required_client().await?;
+    let client = control.unless_cancelled(site.required_client()).await?;
     control.note_locked(true);
     let record = journal.record();
     if !record.unlock_tokens().is_empty() {

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use bitbucket_maintenance_client::{Client, Credentials, RetryPolicy};
+use bitbucket_maintenance_client::{Client, Credentials, ProxyUse, RetryPolicy};
+use secrecy::SecretString;
 
-use crate::config::{BackupSettings, Downtime, InstanceKind, InstanceSettings, RetentionSettings};
+use crate::config::{
+    BackupSettings, Downtime, InstanceKind, InstanceSettings, Proxy, RetentionSettings, Secret,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::patience::Patience;
 use crate::staging::Staging;
@@ -84,46 +87,55 @@ impl Site {
         self.instance.kind == InstanceKind::Bitbucket && self.backup.downtime == Downtime::Locked
     }
 
-    /// A client for the instance; `None` for a Mesh node.
+    /// A client for the instance; `None` for a Mesh node. Dropping the future ends a command that gives the password.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when URL, user or password are missing or cannot be used.
     pub async fn client(&self) -> Result<Option<Client>> {
+        match self.password()? {
+            Some(secret) => self.client_with(secret.reveal().await?).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Where the password comes from; `None` for a Mesh node, which has no login.
+    pub(crate) fn password(&self) -> Result<Option<&Secret>> {
         if self.instance.kind == InstanceKind::Mesh {
             return Ok(None);
         }
-        let missing = |key: &str| {
-            Error::new(
-                ErrorKind::Config,
-                format!("`{key}` is missing in the section [instance]"),
-            )
-            .with_hint(
-                "A backup locks Bitbucket over REST: it needs `url`, `username` and `password`.",
-            )
-        };
+        let InstanceSettings {
+            url,
+            username,
+            password,
+            ..
+        } = &self.instance;
+        match (url, username, password) {
+            (None, ..) => Err(missing("url")),
+            (_, None, _) => Err(missing("username")),
+            (_, _, None) => Err(missing("password")),
+            (_, _, Some(secret)) => Ok(Some(secret)),
+        }
+    }
+
+    /// A client that logs in with `password`.
+    pub(crate) fn client_with(&self, password: SecretString) -> Result<Client> {
         let url = self.instance.url.as_ref().ok_or_else(|| missing("url"))?;
-        let username = self
-            .instance
-            .username
-            .as_ref()
-            .ok_or_else(|| missing("username"))?;
-        let password = self
-            .instance
-            .password
-            .as_ref()
-            .ok_or_else(|| missing("password"))?;
-        let credentials = Credentials::basic(username, password.reveal().await?);
+        let username = self.instance.username.as_ref();
+        let username = username.ok_or_else(|| missing("username"))?;
         let mut builder = Client::builder(url.as_str())
-            .credentials(credentials)
+            .credentials(Credentials::basic(username, password))
             .request_timeout(self.patience.request)
             .retry(RetryPolicy::default().with_deadline(self.patience.retry));
+        builder = builder.proxy(match self.instance.proxy {
+            Proxy::Environment => ProxyUse::Environment,
+            Proxy::None => ProxyUse::Direct,
+        });
         if let Some(ca_file) = &self.instance.ca_file {
             builder = builder.ca_file(ca_file.as_path());
         }
-        let client = builder
+        builder
             .build()
-            .map_err(|error| Error::from(error).with_kind(ErrorKind::Config))?;
-        Ok(Some(client))
+            .map_err(|error| Error::from(error).with_kind(ErrorKind::Config))
     }
 
     /// A client, for what cannot be done without one.
@@ -135,4 +147,12 @@ impl Site {
             )
         })
     }
+}
+
+fn missing(key: &str) -> Error {
+    Error::new(
+        ErrorKind::Config,
+        format!("`{key}` is missing in the section [instance]"),
+    )
+    .with_hint("A backup locks Bitbucket over REST: it needs `url`, `username` and `password`.")
 }

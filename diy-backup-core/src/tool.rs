@@ -1,6 +1,7 @@
 //! Running the site's own tools: `pg_dump`, `rsync`, and whatever a strategy needs.
 
 mod running;
+mod search_path;
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -13,6 +14,8 @@ use tokio::process::Command;
 
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result};
+use search_path::{is_mere_name, is_nowhere_in_path, search_path};
+
 pub use running::{Output, OutputLine, Running};
 
 /// What a child process is given of our environment. Anything else may hold a secret that is none of its business.
@@ -242,6 +245,8 @@ impl Tool {
             // We may be the child of a run ourselves, and hand our environment down.
             _ => command.env_remove(RUN_MARKER),
         };
+        // Also where the program looks for others, and where we look for it.
+        command.env("PATH", search_path());
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
@@ -261,11 +266,17 @@ impl Tool {
     fn cannot_start(&self, source: std::io::Error) -> Error {
         let missing = match source.kind() {
             std::io::ErrorKind::NotFound => true,
-            // So the kernel says, too, where it found nothing and may not look into a folder of PATH.
+            // So the kernel says, too, where it found nothing and may not look into a directory of PATH.
             std::io::ErrorKind::PermissionDenied => is_nowhere_in_path(&self.program),
             _ => false,
         };
-        let message = if missing {
+        let message = if missing && is_mere_name(&self.program) {
+            format!(
+                "the program `{}` is in none of the directories {}",
+                self.program.display(),
+                search_path().to_string_lossy()
+            )
+        } else if missing {
             format!("the program `{}` is not there", self.program.display())
         } else {
             format!("cannot start `{}`", self.program.display())
@@ -273,18 +284,11 @@ impl Tool {
         let error = Error::new(ErrorKind::Tool, message).with_source(source);
         match self.package {
             Some(package) if missing => error.with_hint(format!(
-                "Install it (on Debian and Ubuntu: `apt-get install {package}`), or put its folder into PATH."
+                "Install it (on Debian and Ubuntu: `apt-get install {package}`), or put its directory into PATH."
             )),
             _ => error,
         }
     }
-}
-
-/// Whether `program` is a mere name that no folder of PATH has, as far as we may look.
-fn is_nowhere_in_path(program: &Path) -> bool {
-    let is_name = program.components().count() == 1;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    is_name && !std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
 fn is_passed(name: &OsStr) -> bool {
@@ -336,13 +340,11 @@ mod tests {
         let tool = Tool::new("no-such-program-anywhere").from_package("rsync");
         let error = tool.run(&Control::new()).await.unwrap_err();
         assert!(error.hint().unwrap().contains("apt-get install rsync"));
-    }
-
-    #[test]
-    fn a_mere_name_is_looked_for_in_path_and_a_path_is_not() {
-        assert!(is_nowhere_in_path(Path::new("no-such-program-anywhere")));
-        assert!(!is_nowhere_in_path(Path::new("sh")));
-        assert!(!is_nowhere_in_path(Path::new("/no-such-program-anywhere")));
+        let text = error.to_string();
+        assert!(
+            text.contains("/usr/sbin") && text.contains("no-such-program-anywhere"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

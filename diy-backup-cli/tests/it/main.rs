@@ -11,4 +11,8 @@ mod mysql;
 mod preflight;
 mod search;
 mod shell_archives;
+#[cfg(unix)]
+mod signals;
 mod site;
+#[cfg(unix)]
+mod surroundings;

@@ -4,8 +4,8 @@ use bitbucket_maintenance_client::{
     ApplicationProperties, Client, ErrorKind as ClientErrorKind, LockState, ServerState,
 };
 
-use crate::config::Downtime;
-use crate::error::Error;
+use crate::config::{Downtime, has_white_space_around};
+use crate::error::{Error, Result};
 use crate::findings::Findings;
 use crate::site::Site;
 
@@ -20,7 +20,22 @@ pub(super) struct Checked {
 
 pub(super) async fn check(site: &Site) -> Checked {
     let mut checked = Checked::default();
-    match site.client().await {
+    let client = async {
+        let Some(secret) = site.password()? else {
+            return Ok(None);
+        };
+        let password = secret.reveal().await?;
+        if has_white_space_around(&password) {
+            checked.findings.warning(
+                SUBJECT,
+                "the password in [instance] has white space before or after it",
+                "One newline at its end is cut off, anything else belongs to it. If it was not meant, take it away where the secret is kept.",
+            );
+        }
+        site.client_with(password).map(Some)
+    };
+    let client: Result<Option<Client>> = client.await;
+    match client {
         Ok(Some(client)) => look(site, &client, &mut checked).await,
         Ok(None) => {}
         Err(error) => checked.findings.failure(SUBJECT, &error),

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::Error as _;
 
@@ -11,6 +12,9 @@ use crate::config::AbsolutePath;
 use crate::control::Control;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::tool::Tool;
+
+/// How long a command may take to give a secret: one that waits for a person at a terminal waits for ever.
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Where a secret comes from. It is read each time it is needed and never kept longer.
 ///
@@ -42,7 +46,8 @@ impl Secret {
         Self(Origin::Env(name.into()))
     }
 
-    /// Reads the secret.
+    /// Reads the secret, without the one newline at its end that editors, `echo` and Kubernetes secrets add. A command
+    /// has a minute for it; dropping the future ends it.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] when the variable is not set, the file is missing, empty or can be read or written by
@@ -50,19 +55,28 @@ impl Secret {
     pub async fn reveal(&self) -> Result<SecretString> {
         match &self.0 {
             Origin::Value(secret) => Ok(secret.clone()),
-            Origin::Env(name) => std::env::var(name).map(SecretString::from).map_err(|_| {
-                Error::new(
-                    ErrorKind::Config,
-                    format!("the environment variable {name} is not set, or is not UTF-8"),
-                )
-                .with_hint(
-                    "A secret of the configuration is read from it: set it for this process.",
-                )
-            }),
+            Origin::Env(name) => read_env(name),
             Origin::File(path) => read_file(path.as_path()),
             Origin::Command(command) => run_command(command).await,
         }
     }
+}
+
+/// Whether white space stands before or after the secret, beside the newline that is cut off: seldom on purpose, and
+/// never to be seen.
+pub(crate) fn has_white_space_around(secret: &SecretString) -> bool {
+    let text = secret.expose_secret();
+    text.trim() != text
+}
+
+fn read_env(name: &str) -> Result<SecretString> {
+    let error = |what: &str| {
+        let message = format!("the environment variable {name} {what}");
+        Error::new(ErrorKind::Config, message)
+            .with_hint("A secret of the configuration is read from it: set it for this process.")
+    };
+    let text = std::env::var(name).map_err(|_| error("is not set, or is not UTF-8"))?;
+    first_line(&text).ok_or_else(|| error("is empty"))
 }
 
 fn read_file(path: &Path) -> Result<SecretString> {
@@ -94,24 +108,17 @@ async fn run_command(command: &[String]) -> Result<SecretString> {
     let (program, args) = command
         .split_first()
         .ok_or_else(|| Error::new(ErrorKind::Internal, "an empty secret command"))?;
-    let output = Tool::new(program)
-        .args(args)
-        .keep_environment()
-        .run(&Control::new())
+    let failed = |what: String| {
+        let message = format!("the secret command `{program}` {what}");
+        Error::new(ErrorKind::Config, message)
+    };
+    let tool = Tool::new(program).args(args).keep_environment();
+    let control = Control::new();
+    let output = tokio::time::timeout(DEADLINE, tool.run(&control))
         .await
-        .map_err(|error| {
-            Error::new(
-                ErrorKind::Config,
-                format!("the secret command `{program}` did not give a secret"),
-            )
-            .with_source(error)
-        })?;
-    first_line(&output.stdout_text()).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Config,
-            format!("the secret command `{program}` printed nothing"),
-        )
-    })
+        .map_err(|_| failed(format!("has not ended within {} s", DEADLINE.as_secs())))?
+        .map_err(|error| failed("did not give a secret".to_owned()).with_source(error))?;
+    first_line(&output.stdout_text()).ok_or_else(|| failed("printed nothing".to_owned()))
 }
 
 /// Drops the one newline that editors and `echo` add; anything else belongs to the secret.
@@ -200,8 +207,6 @@ impl<'de> serde::de::Visitor<'de> for TableOnly {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use secrecy::ExposeSecret;
-
     use super::*;
     use crate::config::Section;
 
@@ -235,6 +240,22 @@ mod tests {
             );
             assert!(!format!("{secret:?}").contains("ss\""));
         }
+    }
+
+    #[test]
+    fn one_newline_is_cut_and_other_white_space_stays_and_is_told() {
+        for (text, secret, is_odd) in [
+            ("pw\n", "pw", false),
+            ("pw\r\n", "pw", false),
+            ("pw\n\n", "pw\n", true),
+            (" pw \n", " pw ", true),
+            ("p w\r", "p w\r", true),
+        ] {
+            let read = first_line(text).unwrap();
+            assert_eq!(read.expose_secret(), secret, "{text:?}");
+            assert_eq!(has_white_space_around(&read), is_odd, "{text:?}");
+        }
+        assert!(first_line("\n").is_none() && first_line("").is_none());
     }
 
     #[tokio::test]

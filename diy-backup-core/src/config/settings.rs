@@ -26,6 +26,9 @@ pub struct InstanceSettings {
     pub password: Option<Secret>,
     /// PEM certificates to trust beside those of the system.
     pub ca_file: Option<AbsolutePath>,
+    /// Whether calls go through a proxy.
+    #[serde(default)]
+    pub proxy: Proxy,
 }
 
 impl InstanceSettings {
@@ -38,8 +41,21 @@ impl InstanceSettings {
             username: None,
             password: None,
             ca_file: None,
+            proxy: Proxy::default(),
         }
     }
+}
+
+/// Whether calls to the instance go through a proxy. A loopback address never does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Proxy {
+    /// Through the one that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` name, unless `NO_PROXY` has the host.
+    #[default]
+    Environment,
+    /// Through none.
+    None,
 }
 
 /// What stands behind `[instance]`.
