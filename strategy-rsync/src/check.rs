@@ -120,7 +120,9 @@ fn check_folders(
         let found = check_repositories(&folder, config, findings);
         repositories += repositories::count_kept(&found, &config.exclude_repositories);
         present.extend(found.iter().filter_map(|path| repositories::id_of(path)));
-        measured.add(&measure(&folder, stop, findings)?);
+        let (of_folder, links) = measure(&folder, stop, findings)?;
+        measured.add(&of_folder);
+        report_lost_content(&folder, &links, config, findings);
         folders.push(folder);
     }
     check_tracking(config.track_changes, &folders, &mut checked.findings);
@@ -197,6 +199,41 @@ fn report_outside_links(
             );
         }
     }
+}
+
+/// Warns of links to what is not in the backup: a restore on another machine would lack it.
+fn report_lost_content(
+    folder: &Folder,
+    links: &[PathBuf],
+    config: &RsyncConfig,
+    findings: &mut Findings,
+) {
+    let sources: Vec<PathBuf> = std::iter::once(&config.path)
+        .chain(&config.data_stores)
+        .filter_map(|path| std::fs::canonicalize(path).ok())
+        .collect();
+    let is_lost = |path: &&PathBuf| {
+        // A link that leads nowhere has no content.
+        std::fs::canonicalize(path)
+            .is_ok_and(|real| !sources.iter().any(|source| real.starts_with(source)))
+    };
+    let mut lost: Vec<&PathBuf> = links.iter().filter(is_lost).collect();
+    lost.sort();
+    let Some(first) = lost.first() else {
+        return;
+    };
+    let message = match lost.len() {
+        1 => format!("{} is a link to what is not in the backup", first.display()),
+        count => format!(
+            "{count} links lead to what is not in the backup, such as {}",
+            first.display()
+        ),
+    };
+    findings.warning(
+        folder.source.display().to_string(),
+        message,
+        "A restore brings the links alone back: put the content in their place, or back it up by other means.",
+    );
 }
 
 fn compare_file_systems(folder: &Folder, rsync: Rsync, staging: &Path, findings: &mut Findings) {
@@ -326,7 +363,12 @@ impl Measured {
     }
 }
 
-fn measure(folder: &Folder, stop: &Stop, findings: &mut Findings) -> Result<Measured> {
+/// Measures a folder. Returns its links as well.
+fn measure(
+    folder: &Folder,
+    stop: &Stop,
+    findings: &mut Findings,
+) -> Result<(Measured, Vec<PathBuf>)> {
     let counter = Counter::default();
     let has_copy = folder.copy.is_dir();
     let walk = Walk {
@@ -346,6 +388,10 @@ fn measure(folder: &Folder, stop: &Stop, findings: &mut Findings) -> Result<Meas
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .add(entry.path);
+        }
+        if kind.is_symlink() {
+            let mut links = counter.links.lock().unwrap_or_else(PoisonError::into_inner);
+            links.push(entry.path.to_owned());
         }
         if facts.user != platform::own_user() {
             counter.foreign.fetch_add(1, Ordering::Relaxed);
@@ -380,14 +426,16 @@ fn measure(folder: &Folder, stop: &Stop, findings: &mut Findings) -> Result<Meas
             "Run as root, or set `owner` in the section [home] so that a restore gives everything to that owner.",
         );
     }
-    Ok(Measured {
+    let links = counter.links.into_inner();
+    let measured = Measured {
         entries: counter.entries.into_inner(),
         bytes: counter.bytes.into_inner(),
         content_bytes: counter.content_bytes.into_inner(),
         missing_entries: counter.missing_entries.into_inner(),
         missing_bytes: counter.missing_bytes.into_inner(),
         largest: counter.largest.into_inner(),
-    })
+    };
+    Ok((measured, links.unwrap_or_else(PoisonError::into_inner)))
 }
 
 #[derive(Debug, Default)]
@@ -400,6 +448,7 @@ struct Counter {
     largest: AtomicU64,
     foreign: AtomicU64,
     linked: Mutex<HashSet<(u64, u64)>>,
+    links: Mutex<Vec<PathBuf>>,
     unreadable: Mutex<Unreadable>,
 }
 

@@ -77,6 +77,24 @@ async fn data_that_a_link_leads_away_from_the_home_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn links_to_what_is_not_in_the_backup_are_told() {
+    let Some(bench) = Bench::with(1, Names::Plain, "home") else {
+        return;
+    };
+    let shared = bench.home.path.join("shared");
+    let told = "is a link to what is not in the backup";
+    // To what a data store holds, and to nothing.
+    symlink(bench.path("ds0"), shared.join("store")).unwrap();
+    symlink("/nowhere", shared.join("nothing")).unwrap();
+    assert!(!has(&check(&bench, "").await, Severity::Warning, told));
+    let properties = shared.join("bitbucket.properties");
+    fs::rename(&properties, bench.path("elsewhere")).unwrap();
+    symlink(bench.path("elsewhere"), &properties).unwrap();
+    let told = format!("{} {told}", properties.display());
+    assert!(has(&check(&bench, "").await, Severity::Warning, &told));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn excluding_what_a_fork_borrows_from_is_refused_by_name() {
     let Some(bench) = Bench::with(0, Names::Plain, "home") else {
         return;
