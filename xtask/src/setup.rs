@@ -63,7 +63,26 @@ const PARTS: &[Part] = &[
         package: "zstd",
         is_there: || has("zstd"),
     },
+    Part {
+        package: "libarchive-tools",
+        is_there: || has("bsdtar"),
+    },
+    Part {
+        package: "pgbouncer",
+        is_there: || has("pgbouncer") || Path::new("/usr/sbin/pgbouncer").is_file(),
+    },
+    Part {
+        package: "faketime",
+        is_there: || has("faketime"),
+    },
 ];
+
+/// Packages whose service an installation would start and start again at every boot.
+const SERVICES: &[&str] = &["pgbouncer"];
+
+/// Asked by Debian's packages before they start a service; the exit status 101 forbids it.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+const FORBID_SERVICES: &str = "#!/bin/sh\nexit 101\n";
 
 /// Keeps the package `postgresql` from making a system-wide server: demo and tests start private ones.
 const NO_SYSTEM_SERVER: &str = "create_main_cluster = false";
@@ -102,7 +121,11 @@ fn install_what_is_needed() -> Result {
     }
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(&missing);
-    root.apt_get(&install)?;
+    if missing.iter().any(|package| SERVICES.contains(package)) {
+        root.without_services(|| root.apt_get(&install))?;
+    } else {
+        root.apt_get(&install)?;
+    }
     match missing_packages().as_slice() {
         [] => Ok(()),
         still => Err(Failure::Failed(format!(
@@ -187,6 +210,29 @@ impl Privilege {
         shell::run(&mut apt_get)
     }
 
+    /// Installs what brings a service along, and leaves that service off: demo and tests start private ones.
+    ///
+    /// A policy that is there already is the administrator's, and stays.
+    fn without_services(&self, install: impl FnOnce() -> Result) -> Result {
+        let policy = Path::new(POLICY);
+        let is_ours = !policy.exists();
+        if is_ours {
+            self.write(policy, FORBID_SERVICES, "755")?;
+        }
+        let installed = install();
+        if is_ours {
+            shell::run(self.command("rm").arg("-f").arg(policy))?;
+        }
+        installed?;
+        if has("systemctl") {
+            for service in SERVICES {
+                // Fails where no service manager runs, and nothing starts at boot there.
+                let _ = shell::succeeds(self.command("systemctl").args(["--quiet", "disable", service]));
+            }
+        }
+        Ok(())
+    }
+
     /// Does nothing where the administrator has decided it already.
     fn forbid_system_server(&self) -> Result {
         let path = Path::new(CREATE_CLUSTER_CONF);
@@ -195,11 +241,15 @@ impl Privilege {
         if text.lines().any(is_decided) {
             return Ok(());
         }
-        let changed = tempfile::NamedTempFile::new().context("make a temporary file")?;
-        std::fs::write(changed.path(), format!("{text}\n{NO_SYSTEM_SERVER}\n"))
-            .context("write a temporary file")?;
+        self.write(path, &format!("{text}\n{NO_SYSTEM_SERVER}\n"), "644")
+    }
+
+    /// Writes a file of the system.
+    fn write(&self, path: &Path, text: &str, mode: &str) -> Result {
+        let written = tempfile::NamedTempFile::new().context("make a temporary file")?;
+        std::fs::write(written.path(), text).context("write a temporary file")?;
         let mut install = self.command("install");
-        install.args(["-m", "644"]).arg(changed.path()).arg(path);
+        install.args(["-m", mode]).arg(written.path()).arg(path);
         shell::run(&mut install)
     }
 }
