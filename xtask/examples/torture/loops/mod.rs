@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod corruption;
 pub(crate) mod disk_full;
 pub(crate) mod faults;
+pub(crate) mod field;
 pub(crate) mod kills;
 pub(crate) mod lab;
 pub(crate) mod probes;

@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) staging: Option<PathBuf>,
     pub(crate) archives: Option<PathBuf>,
     pub(crate) drain: Duration,
+    /// How many people push.
+    pub(crate) writers: usize,
     pub(crate) unlock_while_running: UnlockWhileRunning,
     pub(crate) ended_task: EndedTask,
 }
@@ -47,6 +49,7 @@ impl Options {
             staging: None,
             archives: None,
             drain: Duration::from_millis(60),
+            writers: 3,
             unlock_while_running: UnlockWhileRunning::Cancels,
             ended_task: EndedTask::UntilUnlock,
         }
@@ -104,7 +107,7 @@ impl<'a> Stage<'a> {
             .ended_task(options.ended_task)
             .home(&path)
             .database(Arc::new(lab.postgres.rows(&database)))
-            .writers(3)
+            .writers(options.writers)
             .pause(Duration::from_millis(100))
             .start_blocking()?;
         let application = simulator.application().ok_or("nobody is pushing")?;
@@ -136,6 +139,11 @@ impl<'a> Stage<'a> {
 
     pub(crate) fn contents(&self) -> &TreeSnapshot {
         &self.contents
+    }
+
+    /// The home that is backed up.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home.path
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
