@@ -227,7 +227,10 @@ impl Privilege {
         if has("systemctl") {
             for service in SERVICES {
                 // Fails where no service manager runs, and nothing starts at boot there.
-                let _ = shell::succeeds(self.command("systemctl").args(["--quiet", "disable", service]));
+                let _ = shell::succeeds(
+                    self.command("systemctl")
+                        .args(["--quiet", "disable", service]),
+                );
             }
         }
         Ok(())

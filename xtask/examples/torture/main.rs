@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use loops::lab::Lab;
 use loops::program::INTERRUPTED;
 use loops::report::Report;
-use loops::{corruption, disk_full, faults, kills, secrets};
+use loops::{corruption, disk_full, faults, field, kills, secrets};
 
 const HELP: &str = "\
 Usage: cargo xtask torture [OPTIONS]
@@ -31,6 +31,7 @@ Without any of the loops named, all of them.
   --kills N          N signals in backups and restores
   --corruptions N    N damages to archives, manifests and staged files
   --disk-full[=N]    N disks that fill up during a backup (as root)
+  --field            what sites really have: absent sources, clocks, slow servers, archives of the scripts
   --secrets          who shows passwords and tokens, and who may read what is written
   --seed S           repeats the random choices of an earlier run
 ";
@@ -44,6 +45,7 @@ struct Options {
     corruptions: usize,
     disks: usize,
     secrets: bool,
+    field: bool,
     seed: Option<u64>,
 }
 
@@ -97,6 +99,7 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
                 options.disks = number.map_or(Ok(DISKS), |number| number.parse())?;
             }
             Long("secrets") => options.secrets = true,
+            Long("field") => options.field = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
@@ -109,6 +112,7 @@ fn parse() -> Result<Option<Options>, lexopt::Error> {
             corruptions: 200,
             disks: DISKS,
             secrets: true,
+            field: true,
             ..options
         };
     }
@@ -152,6 +156,9 @@ fn torture(options: &Options) -> loops::Result<bool> {
     };
     if options.secrets {
         keep(secrets::run(&lab, seed)?);
+    }
+    if options.field {
+        keep(field::run(&lab, seed)?);
     }
     if options.disks > 0 {
         keep(disk_full::run(&lab, options.disks, seed)?);

@@ -195,7 +195,8 @@ impl Stage<'_> {
         }
     }
 
-    fn is_restored(&self, id: &str, wrong: &mut Wrong) -> Result {
+    /// Compares home and database of a restore with what was drained, or with each other.
+    pub(crate) fn is_restored(&self, id: &str, wrong: &mut Wrong) -> Result {
         let rows = self.lab.postgres.pushes(&self.restored_database())?;
         let home = self.restored_home();
         let comparison = match self.drained.get(id) {

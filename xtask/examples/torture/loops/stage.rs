@@ -36,6 +36,11 @@ pub(crate) struct Options {
     pub(crate) drain: Duration,
     /// How many people push.
     pub(crate) writers: usize,
+    pub(crate) lock_delay: Duration,
+    /// For how long after the lock the start of the backup is refused.
+    pub(crate) start_delay: Duration,
+    /// For how long the task runs on after 100 %.
+    pub(crate) end_delay: Duration,
     pub(crate) unlock_while_running: UnlockWhileRunning,
     pub(crate) ended_task: EndedTask,
 }
@@ -50,6 +55,9 @@ impl Options {
             archives: None,
             drain: Duration::from_millis(60),
             writers: 3,
+            lock_delay: Duration::ZERO,
+            start_delay: Duration::ZERO,
+            end_delay: Duration::ZERO,
             unlock_while_running: UnlockWhileRunning::Cancels,
             ended_task: EndedTask::UntilUnlock,
         }
@@ -103,6 +111,9 @@ impl<'a> Stage<'a> {
         let simulator = Simulator::builder()
             .context_path("/bitbucket")
             .drain(options.drain)
+            .lock_delay(options.lock_delay)
+            .start_delay(options.start_delay)
+            .end_delay(options.end_delay)
             .unlock_while_running(options.unlock_while_running)
             .ended_task(options.ended_task)
             .home(&path)

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use diy_backup_testkit::shell_archive::{Generation, Packing, Sources};
 use diy_backup_testkit::tree::Exclusions;
-use diy_backup_testkit::{ShellArchive, TreeSnapshot, tree};
+use diy_backup_testkit::{Generation, Packing, ShellArchive, Sources, TreeSnapshot};
 
 use super::super::Result;
 use super::super::audit::Wrong;
 use super::super::lab::Lab;
 use super::super::stage::{Config, Stage};
+use super::sources::{Absent, Remains};
 use super::{Cases, quiet_stage, run_with};
 
 /// One kind of archive.
@@ -86,8 +86,13 @@ pub(super) fn play(lab: &Lab, seed: u64, cases: &mut Cases) -> Result {
     let stores = Stores::make(&stage.root)?;
     for (number, kind) in kinds().into_iter().enumerate() {
         let scene = Scene::set(&stage, &stores, &format!("kind-{number}"))?;
-        scene.pack(&kind)?;
-        comes_back(&scene, cases, kind.name)?;
+        let archive = scene.pack(&kind)?;
+        // One that is called by the product, not by the instance, has to be named.
+        let id = match kind.generation {
+            Generation::Stash => id_of(&archive)?,
+            _ => "latest".to_owned(),
+        };
+        comes_back(&scene, cases, kind.name, &id)?;
     }
     truncated(&Scene::set(&stage, &stores, "truncated")?, cases)?;
     encrypted(&Scene::set(&stage, &stores, "encrypted")?, cases)
@@ -110,7 +115,7 @@ impl Stores {
             std::fs::write(repository.join("repository-config"), "[bitbucket]\n")?;
             std::fs::write(repository.join("objects/pack"), number.to_string())?;
         }
-        let nothing = Exclusions::new(&[]);
+        let nothing = Exclusions::none();
         let contents = [
             TreeSnapshot::of(&originals[0], &nothing)?,
             TreeSnapshot::of(&originals[1], &nothing)?,
@@ -128,23 +133,18 @@ struct Scene<'a> {
     stores: &'a Stores,
     archives: PathBuf,
     config: PathBuf,
-    targets: [PathBuf; 2],
 }
 
 impl<'a> Scene<'a> {
     fn set(stage: &'a Stage<'a>, stores: &'a Stores, name: &str) -> Result<Self> {
         let archives = stage.root.join(format!("archives-{name}"));
         std::fs::create_dir(&archives)?;
-        // The same names as the originals', elsewhere: a restore must not touch those.
-        let elsewhere = stage.root.join(format!("elsewhere-{name}"));
-        let targets = ["media/ds1", "media/ds10"].map(|path| elsewhere.join(path));
-        std::fs::create_dir_all(elsewhere.join("media"))?;
         let text = std::fs::read_to_string(stage.config(Config::Restored))?;
         let home = format!("path = {:?}\n", stage.restored_home().to_string_lossy());
         let stores_key = format!(
             "{home}data-stores = [{:?}, {:?}]\n",
-            targets[0].to_string_lossy(),
-            targets[1].to_string_lossy()
+            stores.originals[0].to_string_lossy(),
+            stores.originals[1].to_string_lossy()
         );
         let text = text.replace(&home, &stores_key).replace(
             &format!("directory = {:?}", stage.archives.to_string_lossy()),
@@ -157,8 +157,15 @@ impl<'a> Scene<'a> {
             stores,
             archives,
             config,
-            targets,
         })
+    }
+
+    /// Takes the data stores away: an archive of the scripts restores them to the paths that they had.
+    fn stores_away(&self) -> Result<Vec<Absent>> {
+        let originals = self.stores.originals.iter();
+        originals
+            .map(|store| Absent::new(store, Remains::Nothing))
+            .collect()
     }
 
     fn pack(&self, kind: &Kind) -> Result<PathBuf> {
@@ -179,14 +186,15 @@ impl<'a> Scene<'a> {
     }
 }
 
-fn comes_back(scene: &Scene<'_>, cases: &mut Cases, case: &str) -> Result {
+fn comes_back(scene: &Scene<'_>, cases: &mut Cases, case: &str, backup: &str) -> Result {
     let stage = scene.stage;
     let mut wrong = Wrong::new();
-    let ended = run_with(stage, &scene.config, &["restore", "latest"])?;
+    let away = scene.stores_away()?;
+    let ended = run_with(stage, &scene.config, &["restore", backup])?;
     if ended.is(0) {
-        stage.is_restored("latest", &mut wrong)?;
-        for (target, content) in scene.targets.iter().zip(&scene.stores.contents) {
-            let restored = TreeSnapshot::of(target, &Exclusions::new(&[]))?;
+        stage.is_restored(backup, &mut wrong)?;
+        for (target, content) in scene.stores.originals.iter().zip(&scene.stores.contents) {
+            let restored = TreeSnapshot::of(target, &Exclusions::none())?;
             let difference = content.diff(&restored);
             if !difference.is_empty() {
                 wrong.push(format!("{} differs: {difference}", target.display()));
@@ -196,32 +204,39 @@ fn comes_back(scene: &Scene<'_>, cases: &mut Cases, case: &str) -> Result {
         wrong.push(ended.words());
     }
     cases.keep(&format!("an archive of the scripts {case}"), &ended, wrong);
-    stage.clear_targets()?;
-    for target in &scene.targets {
-        if target.exists() {
-            tree::make_removable(target)?;
-            std::fs::remove_dir_all(target)?;
-        }
+    drop(away);
+    stage.clear_targets()
+}
+
+/// The ID in the name of an archive: up to the time, without what older scripts put after it.
+fn id_of(archive: &Path) -> Result<String> {
+    let name = archive.file_name().and_then(|name| name.to_str());
+    let mut words = name.unwrap_or_default().split(['-', '.']);
+    match (words.next(), words.next(), words.next()) {
+        (Some(name), Some(date), Some(time)) => Ok(format!("{name}-{date}-{time}")),
+        _ => Err(format!("{} has no ID in its name", archive.display()).into()),
     }
-    Ok(())
 }
 
 /// Listed, refused with its targets untouched.
-fn is_refused(scene: &Scene<'_>, cases: &mut Cases, case: &str, code: i32) -> Result {
+fn is_refused(scene: &Scene<'_>, cases: &mut Cases, case: &str) -> Result {
     let stage = scene.stage;
     let mut wrong = Wrong::new();
     let listed = run_with(stage, &scene.config, &["--json", "list"])?;
     if !listed.is(0) || !listed.stdout.contains("backup_id") {
         wrong.push(format!("it is not listed; {}", listed.words()));
     }
+    let away = scene.stores_away()?;
     let ended = run_with(stage, &scene.config, &["restore", "latest"])?;
-    if !ended.is(code) {
-        wrong.push(format!("it must be exit {code}; {}", ended.words()));
+    if !ended.is(6) {
+        wrong.push(format!("it must be exit 6; {}", ended.words()));
     }
-    if stage.restored_home().exists() || scene.targets.iter().any(|target| target.exists()) {
+    let stores = &scene.stores.originals;
+    if stage.restored_home().exists() || stores.iter().any(|target| target.exists()) {
         wrong.push("a target was touched".to_owned());
     }
     cases.keep(case, &ended, wrong);
+    drop(away);
     stage.clear_targets()
 }
 
@@ -232,7 +247,7 @@ fn truncated(scene: &Scene<'_>, cases: &mut Cases) -> Result {
         .write(true)
         .open(&archive)?
         .set_len(length * 2 / 3)?;
-    is_refused(scene, cases, "an archive of the scripts that was cut off", 6)
+    is_refused(scene, cases, "an archive of the scripts that was cut off")
 }
 
 fn encrypted(scene: &Scene<'_>, cases: &mut Cases) -> Result {
@@ -240,5 +255,5 @@ fn encrypted(scene: &Scene<'_>, cases: &mut Cases) -> Result {
     let mut name = archive.clone().into_os_string();
     name.push(".gpg");
     std::fs::rename(&archive, &name)?;
-    is_refused(scene, cases, "an archive of the scripts that is encrypted", 1)
+    is_refused(scene, cases, "an archive of the scripts that is encrypted")
 }

@@ -87,7 +87,10 @@ fn night(stage: &Stage<'_>, config: &Path, offset: &str) -> Result<(Ended, Wrong
     }
     let verified = stage.run(Config::Original, &["verify", "latest"])?;
     if !verified.is(0) || !verified.stdout.contains(&id) {
-        wrong.push(format!("`verify latest` is about another one: {}", verified.stdout));
+        wrong.push(format!(
+            "`verify latest` is about another one: {}",
+            verified.stdout
+        ));
     }
     stage.is_at_rest(&mut wrong);
     Ok((ended, wrong))

@@ -27,7 +27,11 @@ pub(super) fn play(lab: &Lab, seed: u64, cases: &mut Cases) -> Result {
         ..Options::new(Archive::Tar, seed)
     };
     let mut stage = Stage::set(lab, &slow)?;
-    succeeds(&mut stage, cases, "15 s until the start, and 15 s until the unlock")?;
+    succeeds(
+        &mut stage,
+        cases,
+        "15 s until the start, and 15 s until the unlock",
+    )?;
     drop(stage);
 
     let mut stage = Stage::set(lab, &Options::new(Archive::Tar, seed))?;
@@ -102,7 +106,9 @@ fn gateway_for_good(stage: &mut Stage<'_>, cases: &mut Cases) -> Result {
         status: 404,
         body: FaultBody::GatewayJson,
     };
-    stage.simulator.inject(Fault::always(CallKind::Unlock, not_found));
+    stage
+        .simulator
+        .inject(Fault::always(CallKind::Unlock, not_found));
     let proof = Fault {
         times: Times::After(1),
         ..Fault::once(CallKind::LockState, not_found)
@@ -122,7 +128,11 @@ fn gateway_for_good(stage: &mut Stage<'_>, cases: &mut Cases) -> Result {
         wrong.push(format!("`recover` failed: {}", recovered.words()));
     }
     stage.is_at_rest(&mut wrong);
-    cases.keep("a gateway answers the unlock and its proof with 404", &ended, wrong);
+    cases.keep(
+        "a gateway answers the unlock and its proof with 404",
+        &ended,
+        wrong,
+    );
     Ok(())
 }
 
@@ -148,14 +158,21 @@ fn late_lock(stage: &Stage<'_>, cases: &mut Cases) -> Result {
     std::thread::sleep(LATE_LOCK.saturating_sub(asked.elapsed()) + Duration::from_secs(1));
     let locked = stage.simulator.is_locked();
     if locked && !recovered.is(10) {
-        wrong.push(format!("locked, and it said otherwise; {}", recovered.words()));
+        wrong.push(format!(
+            "locked, and it said otherwise; {}",
+            recovered.words()
+        ));
     }
     if locked && !stage.journal().exists() {
         wrong.push("the journal is gone, and the instance is locked".to_owned());
     }
     unlock_by_hand(stage, &mut wrong)?;
     stage.is_at_rest(&mut wrong);
-    cases.keep("the lock arrives 25 s after the run was killed", &recovered, wrong);
+    cases.keep(
+        "the lock arrives 25 s after the run was killed",
+        &recovered,
+        wrong,
+    );
     Ok(())
 }
 

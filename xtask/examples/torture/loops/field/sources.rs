@@ -17,9 +17,27 @@ pub(super) fn play(lab: &Lab, seed: u64, cases: &mut Cases) -> Result {
     let absent = |path: &str| Absent::new(&home.join(path), Remains::Nothing);
     let emptied = |path: &str| Absent::new(&home.join(path), Remains::EmptyDirectory);
     refused(&stage, cases, "home is not there", &config, absent("")?)?;
-    refused(&stage, cases, "home is an empty directory", &config, emptied("")?)?;
-    refused(&stage, cases, "`shared` is not there", &config, absent("shared")?)?;
-    refused(&stage, cases, "`shared/data` is empty", &config, emptied("shared/data")?)?;
+    refused(
+        &stage,
+        cases,
+        "home is an empty directory",
+        &config,
+        emptied("")?,
+    )?;
+    refused(
+        &stage,
+        cases,
+        "`shared` is not there",
+        &config,
+        absent("shared")?,
+    )?;
+    refused(
+        &stage,
+        cases,
+        "`shared/data` is empty",
+        &config,
+        emptied("shared/data")?,
+    )?;
     refused(
         &stage,
         cases,
@@ -37,20 +55,20 @@ pub(super) fn play(lab: &Lab, seed: u64, cases: &mut Cases) -> Result {
 
 /// What stands in the place of a directory that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Remains {
+pub(super) enum Remains {
     Nothing,
     /// As below a mount that failed.
     EmptyDirectory,
 }
 
 /// A directory that is away until this is dropped.
-struct Absent {
+pub(super) struct Absent {
     path: PathBuf,
     away: PathBuf,
 }
 
 impl Absent {
-    fn new(path: &Path, remains: Remains) -> Result<Self> {
+    pub(super) fn new(path: &Path, remains: Remains) -> Result<Self> {
         // Beside the stage's directories, where nothing of the program looks.
         let path: PathBuf = path.components().collect();
         let name = path.file_name().ok_or("a root cannot be away")?;
