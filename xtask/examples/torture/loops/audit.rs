@@ -195,8 +195,18 @@ impl Stage<'_> {
         }
     }
 
+    fn is_restored(&self, id: &str, wrong: &mut Wrong) -> Result {
+        // The first push into a repository makes a folder there.
+        self.is_restored_but_for(&[Aspect::FolderModified], id, wrong)
+    }
+
     /// Compares home and database of a restore with what was drained, or with each other.
-    pub(crate) fn is_restored(&self, id: &str, wrong: &mut Wrong) -> Result {
+    pub(crate) fn is_restored_but_for(
+        &self,
+        aspects: &[Aspect],
+        id: &str,
+        wrong: &mut Wrong,
+    ) -> Result {
         let rows = self.lab.postgres.pushes(&self.restored_database())?;
         let home = self.restored_home();
         let comparison = match self.drained.get(id) {
@@ -215,8 +225,7 @@ impl Stage<'_> {
         patterns.extend(home::DATABASE_EXCLUSIONS);
         let restored = TreeSnapshot::of(&home, &Exclusions::new(&patterns))?;
         let difference = self.contents().diff(&restored);
-        // The first push into a repository makes a folder there.
-        let difference = difference.without(&[Aspect::FolderModified]);
+        let difference = difference.without(aspects);
         if !difference.is_empty() {
             wrong.push(format!("{id} came back different: {difference}"));
         }
