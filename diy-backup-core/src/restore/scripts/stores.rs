@@ -6,7 +6,7 @@ use super::{Listing, unclear};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::event::Events;
 use crate::platform;
-use crate::strategy::DataStoreDestination;
+use crate::strategy::{DataStoreDestination, match_data_stores};
 
 /// Directories above a data store; deeper ones are not looked for.
 const MAX_DEPTH: usize = 64;
@@ -130,30 +130,26 @@ fn match_up(
     }
     // The directory of a store that was taken out of the configuration of the scripts stays behind, and may be empty.
     found.retain(|found| found.content != Content::Nothing);
-    let mut missing = configured
-        .iter()
-        .zip(&mut matched)
-        .filter(|(_, matched)| matched.is_none());
-    if let (Some((store, matched)), None, [_]) = (missing.next(), missing.next(), found.as_slice())
-        && let Some(moved) = found.pop()
-    {
-        events.warning(format!(
-            "the data store `{}` of the backup is restored to {}: no other is left on either side",
-            original(&moved).display(),
-            store.store.display(),
-        ));
-        *matched = Some(moved);
-    }
-    let missing: Vec<String> = configured
-        .iter()
-        .zip(&matched)
-        .filter(|(_, matched)| matched.is_none())
-        .map(|(store, _)| store.store.display().to_string())
+    let lost: Vec<usize> = (0..configured.len())
+        .filter(|number| matched[*number].is_none())
         .collect();
-    if missing.is_empty() && found.is_empty() {
-        return Ok(matched.into_iter().flatten().collect());
+    let lost_paths: Vec<PathBuf> = lost
+        .iter()
+        .map(|number| configured[*number].store.clone())
+        .collect();
+    let originals: Vec<PathBuf> = found.iter().map(original).collect();
+    let moved = match_data_stores(&originals, &lost_paths)?;
+    for (from, to) in &moved.moved {
+        events.warning(format!(
+            "the data store {} of the backup is restored to {}",
+            from.display(),
+            to.display(),
+        ));
     }
-    Err(mismatch(&missing, &found))
+    for (found, target) in found.into_iter().zip(moved.targets) {
+        matched[lost[target]] = Some(found);
+    }
+    Ok(matched.into_iter().flatten().collect())
 }
 
 /// Takes out what `wanted` says, keeping the order of the rest.
@@ -241,29 +237,6 @@ fn twice(store: &DataStoreDestination, both: &[Found]) -> Error {
             places.join(" and ")
         ),
         "Unpack the archive with `tar`, remove the older one, and pack it again.",
-    )
-}
-
-fn mismatch(missing: &[String], left: &[Found]) -> Error {
-    let left: Vec<String> = left
-        .iter()
-        .map(|found| original(found).display().to_string())
-        .collect();
-    let problem = match (missing.is_empty(), left.is_empty()) {
-        (false, true) => format!("the backup has no data store for {}", missing.join(", ")),
-        (true, _) => format!(
-            "the backup has data stores that the configuration does not name: {}",
-            left.join(", ")
-        ),
-        (false, false) => format!(
-            "the data stores do not fit together: the configuration names {}, and the backup has {}",
-            missing.join(", "),
-            left.join(", ")
-        ),
-    };
-    unclear(
-        problem,
-        "Let `data-stores` in [home] name each data store of the backup by the path that it had; links may lead elsewhere.",
     )
 }
 

@@ -64,6 +64,10 @@ fn a_store_is_found_by_the_path_that_it_had() {
         (&["/new/place"], &["media/ds1/ds1"]),
         (&["/media"], &["media/ds1"]),
         (&["/media/ds1", "/new"], &["media/ds1", "old"]),
+        (
+            &["/restored/media/ds10", "/restored/media/ds1"],
+            &["media/ds10", "media/ds1/ds1"],
+        ),
         (&[], &[]),
     ] {
         assert_eq!(
