@@ -123,3 +123,8 @@ fn sql_text(path: &Path) -> Result<String> {
 fn cannot(doing: &str, path: &Path, source: std::io::Error) -> Error {
     Error::io(format!("cannot {doing} {}", path.display()), source)
 }
+
+/// Compiles the examples of the README with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
