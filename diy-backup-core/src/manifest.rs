@@ -1,11 +1,14 @@
 //! The manifest: what a backup says about itself.
 
+mod checksum;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::checksum::Checksum;
 use crate::durable;
 use crate::error::{Error, ErrorKind, Result, ResultExt, printable};
 use crate::id::BackupId;
@@ -191,14 +194,16 @@ impl Manifest {
             })
     }
 
-    /// The manifest as JSON text.
+    /// Returns the manifest as JSON text, whose last member is the checksum of what comes before it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when it cannot be written as JSON.
     pub fn to_json(&self) -> Result<String> {
-        serde_json::to_string_pretty(self)
-            .map(|text| text + "\n")
-            .map_err(|error| {
-                Error::new(ErrorKind::Internal, "cannot write a manifest as JSON")
-                    .with_source(error)
-            })
+        let text = serde_json::to_string_pretty(self).map_err(|error| {
+            Error::new(ErrorKind::Internal, "cannot write a manifest as JSON").with_source(error)
+        })?;
+        let body = text.strip_suffix("\n}").unwrap_or(&text);
+        Ok(format!("{body}{}", checksum::tail(body.as_bytes())))
     }
 
     /// Reads a manifest from JSON text.
@@ -224,7 +229,20 @@ impl Manifest {
             return Err(Error::new(ErrorKind::Unsupported, message)
                 .with_hint("A newer diy-backup has made this backup: restore it with that version or a newer one."));
         }
-        serde_json::from_slice(text).map_err(damaged)
+        let manifest: Self = serde_json::from_slice(text).map_err(damaged)?;
+        match checksum::judge(text) {
+            Checksum::Right => Ok(manifest),
+            // Versions that did not say whose a backup is wrote no checksum either.
+            Checksum::Absent if manifest.instance.is_none() => Ok(manifest),
+            Checksum::Absent => Err(Error::new(
+                ErrorKind::Damaged,
+                "the manifest has lost its checksum",
+            )),
+            Checksum::Wrong => Err(Error::new(
+                ErrorKind::Damaged,
+                "the manifest is not what was written: its checksum is another one",
+            )),
+        }
     }
 
     /// Writes the manifest to `path`, wholly or not at all.
@@ -303,6 +321,30 @@ mod tests {
         let sealed = manifest().sealed(ArchiveSeal::new("x.tar.zst", 9, "00", 3, 4));
         sealed.write(&path).unwrap();
         assert_eq!(Manifest::read(&path).unwrap(), sealed);
+    }
+
+    #[test]
+    fn a_manifest_that_says_something_else_than_was_written_is_damaged() {
+        let mut manifest = manifest();
+        manifest.instance = Some(InstanceIdentity::default());
+        let text = manifest.to_json().unwrap();
+        assert_eq!(Manifest::from_json(text.as_bytes()).unwrap(), manifest);
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            let error = Manifest::from_json(&bytes).unwrap_err();
+            let kinds = [ErrorKind::Damaged, ErrorKind::Unsupported];
+            assert!(kinds.contains(&error.kind()), "byte {at}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_of_a_version_without_checksums_is_read() {
+        let manifest = manifest();
+        let text = manifest.to_json().unwrap();
+        let (body, _) = text.split_once(",\n  \"checksum\"").unwrap();
+        let text = format!("{body}\n}}\n");
+        assert_eq!(Manifest::from_json(text.as_bytes()).unwrap(), manifest);
     }
 
     #[test]

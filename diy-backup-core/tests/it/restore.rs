@@ -1,6 +1,6 @@
 //! Restores: whole, or not at all.
 
-use diy_backup_core::{ErrorKind, Phase};
+use diy_backup_core::{ErrorKind, Manifest, PartName, Phase};
 
 use crate::fakes::{Step, Twist};
 use crate::support::{Stage, words};
@@ -135,8 +135,10 @@ async fn damage_is_found_before_a_target_changes() {
 async fn a_backup_of_another_strategy_is_refused() {
     let stage = lost().await;
     let path = stage.staging().join("manifest.json");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("fake-db", "mysql")).unwrap();
+    let mut manifest = Manifest::read(&path).unwrap();
+    let part = manifest.parts.get_mut(&PartName::Database).unwrap();
+    part.strategy = "mysql".to_owned();
+    manifest.write(&path).unwrap();
     let error = stage.restore().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Check);
     assert!(error.hint().unwrap().contains("mysql"));
