@@ -5,12 +5,13 @@
 mod loops;
 
 use std::path::Path;
+use std::time::Duration;
 
 use diy_backup_testkit::{report_skipped, skip_unless};
 
 use loops::lab::Lab;
 use loops::report::Report;
-use loops::{Result, corruption, disk_full, faults, kills, secrets};
+use loops::{Result, corruption, disk_full, faults, field, kills, secrets};
 
 fn torture(run: impl FnOnce(&Lab) -> Result<Report>) {
     let postgres = skip_unless!(Lab::postgres());
@@ -50,4 +51,9 @@ fn a_full_disk_costs_nothing_but_the_run() {
 #[test]
 fn secrets_are_shown_to_nobody() {
     torture(|lab| secrets::run(lab, 1));
+}
+
+#[test]
+fn what_sites_really_have_breaks_no_promise() {
+    torture(|lab| field::run(lab, Duration::from_secs(2), 1));
 }

@@ -158,7 +158,7 @@ fn torture(options: &Options) -> loops::Result<bool> {
         keep(secrets::run(&lab, seed)?);
     }
     if options.field {
-        keep(field::run(&lab, seed)?);
+        keep(field::run(&lab, field::SLOW, seed)?);
     }
     if options.disks > 0 {
         keep(disk_full::run(&lab, options.disks, seed)?);

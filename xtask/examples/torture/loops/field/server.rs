@@ -13,30 +13,29 @@ use super::super::lab::Lab;
 use super::super::probes::JournalWatch;
 use super::super::program::{Ended, Target};
 use super::super::stage::{Archive, Config, Options, Stage};
-use super::Cases;
+use super::{Cases, SLOW};
 
-/// The slowest that sites reported: they slept this long between two steps.
-const SLOW: Duration = Duration::from_secs(15);
+/// How long a gateway stands in front, by the time that a step takes.
+const GATEWAY: u32 = 2;
 const LATE_LOCK: Duration = Duration::from_secs(25);
 
-pub(super) fn play(lab: &Lab, seed: u64, cases: &mut Cases) -> Result {
-    let slow = Options {
-        start_delay: SLOW,
-        end_delay: SLOW,
+pub(super) fn play(lab: &Lab, slow: Duration, seed: u64, cases: &mut Cases) -> Result {
+    let options = Options {
+        start_delay: slow,
+        end_delay: slow,
         unlock_while_running: UnlockWhileRunning::Refused,
         ..Options::new(Archive::Tar, seed)
     };
-    let mut stage = Stage::set(lab, &slow)?;
-    succeeds(
-        &mut stage,
-        cases,
-        "15 s until the start, and 15 s until the unlock",
-    )?;
+    let mut stage = Stage::set(lab, &options)?;
+    succeeds(&mut stage, cases, "a server whose steps take a while")?;
     drop(stage);
 
     let mut stage = Stage::set(lab, &Options::new(Archive::Tar, seed))?;
     for body in [FaultBody::GatewayJson, FaultBody::Empty, FaultBody::Html] {
-        gateway_for_a_while(&mut stage, cases, body)?;
+        gateway_for_a_while(&mut stage, slow / GATEWAY, cases, body)?;
+    }
+    if slow < SLOW {
+        return Ok(());
     }
     gateway_for_good(&mut stage, cases)?;
     drop(stage);
@@ -64,8 +63,13 @@ fn succeeds(stage: &mut Stage<'_>, cases: &mut Cases, case: &str) -> Result {
     Ok(())
 }
 
-/// For ten seconds, from the moment the window opens, every request is answered 404 by something else.
-fn gateway_for_a_while(stage: &mut Stage<'_>, cases: &mut Cases, body: FaultBody) -> Result {
+/// From the moment the window opens, every request is answered 404 by something else, for some time.
+fn gateway_for_a_while(
+    stage: &mut Stage<'_>,
+    time: Duration,
+    cases: &mut Cases,
+    body: FaultBody,
+) -> Result {
     let before = stage.ids()?;
     let mut watch = JournalWatch::new(stage.journal());
     let mut in_front = None;
@@ -80,7 +84,7 @@ fn gateway_for_a_while(stage: &mut Stage<'_>, cases: &mut Cases, body: FaultBody
                     let fault = simulator.inject(Fault::gateway(404, body));
                     Some((Some(fault), Instant::now()))
                 }
-                Some(fault) if since.elapsed() > Duration::from_secs(10) => {
+                Some(fault) if since.elapsed() > time => {
                     simulator.remove_fault(fault);
                     Some((Some(fault), since))
                 }
@@ -95,7 +99,7 @@ fn gateway_for_a_while(stage: &mut Stage<'_>, cases: &mut Cases, body: FaultBody
     stage.is_at_rest(&mut wrong);
     stage.remember_new(&before)?;
     stage.all_listed_verify(&mut wrong)?;
-    let case = format!("a gateway answers 404 ({body:?}) for 10 s in the window");
+    let case = format!("a gateway answers 404 ({body:?}) for {time:?} in the window");
     cases.keep(&case, &ended, wrong);
     Ok(())
 }
