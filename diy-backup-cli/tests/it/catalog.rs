@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diy_backup_core::BackupId;
+use diy_backup_core::{BackupId, Manifest};
 use diy_backup_testkit::{HomeBuilder, MemoryRows, Simulator};
 use serde_json::{Value, json};
 
@@ -101,14 +101,12 @@ directory = {archives:?}
     fn redate(&self, id: &str, by: i64) -> String {
         let old: BackupId = id.parse().unwrap();
         let new = BackupId::at_unix(old.name(), old.created_unix() + by).to_string();
-        let mut manifest: Value =
-            serde_json::from_slice(&fs::read(self.manifest(id)).unwrap()).unwrap();
-        manifest["backup_id"] = json!(new);
-        manifest["archive"]["file"] = json!(format!("{new}.tar.zst"));
+        let mut manifest = Manifest::read(&self.manifest(id)).unwrap();
+        manifest.backup_id = new.parse().unwrap();
+        manifest.archive.as_mut().unwrap().file = format!("{new}.tar.zst");
         fs::rename(self.archive(id), self.archive(&new)).unwrap();
         fs::remove_file(self.manifest(id)).unwrap();
-        let text = serde_json::to_string_pretty(&manifest).unwrap() + "\n";
-        fs::write(self.manifest(&new), text).unwrap();
+        manifest.write(&self.manifest(&new)).unwrap();
         new
     }
 
