@@ -12,8 +12,13 @@ use super::super::stage::{Config, Stage};
 use super::sources::{Absent, Remains};
 use super::{Cases, quiet_stage, run_with};
 
-/// Lost by the format that `tar -czf` writes, which has whole seconds.
-const LOST: &[Aspect] = &[Aspect::Modified, Aspect::FolderModified];
+/// Lost by the format that `tar -czf` writes: it has whole seconds, no holes and no extended attributes.
+const LOST: &[Aspect] = &[
+    Aspect::Modified,
+    Aspect::FolderModified,
+    Aspect::Sparseness,
+    Aspect::Attributes,
+];
 
 /// One kind of archive.
 struct Kind {
